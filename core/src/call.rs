@@ -1,0 +1,1 @@
+//! Bytes to a call: parsed and bounded at the door.

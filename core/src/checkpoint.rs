@@ -1,0 +1,1 @@
+//! Signed notes: checkpoints, artifacts, manifests.

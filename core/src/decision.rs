@@ -1,0 +1,131 @@
+//! Verdicts: closed types, ordered by strictness, that nobody may drop.
+
+use serde::{Deserialize, Serialize};
+
+/// What is answered. `Ord` is strictness: permit < defer < deny.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Effect {
+    /// The call may proceed.
+    Permit,
+    /// A person has to decide first.
+    Defer,
+    /// The call is refused.
+    Deny,
+}
+
+impl Effect {
+    /// The word in records, policies and replies.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Effect::Permit => "permit",
+            Effect::Defer => "defer",
+            Effect::Deny => "deny",
+        }
+    }
+}
+
+/// Why, for programs. Each has a page in `docs/codes.md` and a test that reaches it, or stands there as reserved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// A rule, or the default, denies.
+    PolicyDeny,
+    /// A rule, or the default, defers.
+    PolicyDefer,
+    /// A fact that the deciding rule reads was absent or of the wrong type.
+    Indeterminate,
+    /// The call is not a call: malformed, too deep, too large.
+    CallInvalid,
+    /// The kernel does not say that the caller is this agent.
+    IdentityUnverified,
+    /// A layer that policy requires was not measured as enforced.
+    EnforcementMissing,
+    /// The daemon does not decide now: starting, draining.
+    DaemonNotReady,
+    /// A decision could not be made durable.
+    JournalUnavailable,
+    /// A queue or a limit of the caller's own is full.
+    Overloaded,
+    /// Our own fault.
+    Internal,
+}
+
+impl Code {
+    /// Every code, for tests and tables.
+    pub const ALL: [Code; 10] = [
+        Code::PolicyDeny,
+        Code::PolicyDefer,
+        Code::Indeterminate,
+        Code::CallInvalid,
+        Code::IdentityUnverified,
+        Code::EnforcementMissing,
+        Code::DaemonNotReady,
+        Code::JournalUnavailable,
+        Code::Overloaded,
+        Code::Internal,
+    ];
+
+    /// The word on the wire and in records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Code::PolicyDeny => "POLICY_DENY",
+            Code::PolicyDefer => "POLICY_DEFER",
+            Code::Indeterminate => "INDETERMINATE",
+            Code::CallInvalid => "CALL_INVALID",
+            Code::IdentityUnverified => "IDENTITY_UNVERIFIED",
+            Code::EnforcementMissing => "ENFORCEMENT_MISSING",
+            Code::DaemonNotReady => "DAEMON_NOT_READY",
+            Code::JournalUnavailable => "JOURNAL_UNAVAILABLE",
+            Code::Overloaded => "OVERLOADED",
+            Code::Internal => "INTERNAL",
+        }
+    }
+}
+
+/// What the asker can do about a refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolution {
+    /// Nothing to do: permitted.
+    None,
+    /// A rule blocks it.
+    RuleBlock,
+    /// A person has to look; there is no approval path yet.
+    ManualAudit,
+    /// The same call may go through later.
+    RetryAfterSeconds(u32),
+}
+
+/// One value that the candidate rules read, as the record keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    /// `args.amount`, `tool`, `agent`.
+    pub field: String,
+    /// Who vouches for it: `claimed`, `daemon`, `kernel`, `broker`.
+    pub source: &'static str,
+    /// Canonical JSON text of the value, or `None` where it was absent (or `null`).
+    pub value: Option<String>,
+}
+
+/// The policy's verdict on one call, with everything that the record keeps of how it came about.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// What is answered. In shadow mode a permit may stand here while `would` holds the policy's own verdict.
+    pub effect: Effect,
+    /// Shadow mode only: what enforcing would have answered.
+    pub would: Option<Effect>,
+    /// Absent on a plain permit.
+    pub code: Option<Code>,
+    /// Index of the deciding rule in its agent's list; `None`: the default decided.
+    pub rule: Option<u32>,
+    /// For people: the rule's `reason`, or our own words.
+    pub message: String,
+    /// What to do next.
+    pub resolution: Resolution,
+    /// Every field whose test came out *maybe*, sorted, each once.
+    pub missing: Vec<String>,
+    /// Whom the policy wants told: the union over the rules of the winning effect that were possible.
+    pub notify: Vec<String>,
+    /// Every field that a candidate rule read, sorted, each once.
+    pub inputs: Vec<Input>,
+}

@@ -1,0 +1,1 @@
+//! Frames: how records and notes lie in a segment.

@@ -1,0 +1,1 @@
+//! A call together with what the kernel says of its caller.

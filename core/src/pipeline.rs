@@ -1,0 +1,1 @@
+//! One page: how a call becomes a decision.

@@ -1,0 +1,1 @@
+//! What decisions remember: a fold over records.
