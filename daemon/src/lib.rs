@@ -1,1 +1,3 @@
-//! stub
+//! `farameshd`: adapters around the core, no decisions.
+
+pub mod config;
