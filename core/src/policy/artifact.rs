@@ -74,6 +74,8 @@ pub struct AgentPolicy {
     pub run_as: Option<String>,
     /// What holds where no rule decides.
     pub default: Effect,
+    /// `model`, `framework`, `version`: what the file says of the agent. Nothing rests on it. Sorted, keys unique.
+    pub metadata: Vec<(String, String)>,
     /// In file order.
     pub rules: Vec<Rule>,
     /// Fields that tests read, sorted, each once; tests name them by index.
@@ -206,4 +208,39 @@ pub enum Literal {
     Bool(bool),
     Number(Decimal),
     String(String),
+}
+
+/// What an artifact may demand of a daemon, by name.
+///
+/// The compiler writes into [`Artifact::requires`] exactly what a policy uses; a daemon announces exactly what it
+/// enforces, from the same list. What stands in `requires` and is not announced is refused by `apply` and at start.
+pub mod capabilities {
+    /// Rules over tools and arguments, three-valued; every artifact needs it.
+    pub const RULES: &str = "rules";
+    /// `notify`: the names are written into the decision's record. Nobody is called.
+    pub const NOTIFY_RECORDED: &str = "notify.recorded";
+    /// `run_as`: the agent runs under that user when enforced.
+    pub const RUN_AS: &str = "agent.run_as";
+    /// `mode shadow` and `mode audit`.
+    pub const MODE_SHADOW: &str = "runtime.mode.shadow";
+    /// `reveal`: whether agents are shown rules.
+    pub const REVEAL: &str = "runtime.reveal";
+    /// `keep_env`: variables that a launch does not strip.
+    pub const KEEP_ENV: &str = "runtime.keep_env";
+    /// `allowed_sockets`: Unix sockets that agents may connect to.
+    pub const ALLOWED_SOCKETS: &str = "runtime.allowed_sockets";
+    /// `agent_enforce_profile minimal`: a launch without Landlock.
+    pub const PROFILE_MINIMAL: &str = "runtime.agent_enforce_profile.minimal";
+
+    /// Every name, sorted.
+    pub const ALL: [&str; 8] = [
+        RUN_AS,
+        NOTIFY_RECORDED,
+        RULES,
+        PROFILE_MINIMAL,
+        ALLOWED_SOCKETS,
+        KEEP_ENV,
+        MODE_SHADOW,
+        REVEAL,
+    ];
 }
