@@ -1,7 +1,403 @@
-//! Exact decimals: two different amounts never share a form.
+//! Exact decimals: two different amounts never share a form, and one amount has one form.
+//!
+//! Invariants: a value is held normalised (no leading or trailing zeros in its digits, one zero), and in the small form
+//! exactly when it fits there; so equality and hashing are those of the representation. The canonical text is laid out
+//! as ECMAScript lays out numbers (plain from 1e-6 up to below 1e21, else `d.ddde+N`), but with every digit.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::cmp::Ordering;
+use std::fmt;
 
-/// An exact decimal, in its canonical text.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Decimal(String);
+/// Significant digits of a number: a thousand is far beyond any amount, and bounds the cost of a comparison.
+pub const DIGITS_MAX: usize = 1_000;
+/// Largest magnitude of the exponent N in `d.ddd × 10^N`; the same reason.
+pub const EXPONENT_MAX: i64 = 1_000;
+/// Digits that surely fit an `i64`.
+const SMALL_DIGITS_MAX: usize = 18;
+/// From this many digits before the point on, ECMAScript writes an exponent.
+const PLAIN_DIGITS_MAX: i64 = 21;
+/// With this many zeros after the point, ECMAScript writes an exponent.
+const PLAIN_ZEROS_MAX: i64 = 6;
+
+/// An exact decimal number.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Decimal(Form);
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Form {
+    /// `mantissa × 10^exponent`; the mantissa does not end in 0 unless it is 0, and then the exponent is 0.
+    Small { mantissa: i64, exponent: i16 },
+    /// More than `SMALL_DIGITS_MAX` digits, the first and the last not 0: `± digits × 10^exponent`.
+    Big(Box<Big>),
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Big {
+    negative: bool,
+    digits: Box<str>,
+    exponent: i16,
+}
+
+/// Why a text is no number for us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DecimalInvalid {
+    /// Not a JSON number; the byte where it goes wrong.
+    #[error("not a number: wrong at byte {at}")]
+    Malformed {
+        /// Bytes from the number's first.
+        at: usize,
+    },
+    /// Beyond [`DIGITS_MAX`].
+    #[error("number has more than {DIGITS_MAX} significant digits")]
+    TooManyDigits,
+    /// Beyond [`EXPONENT_MAX`].
+    #[error("number has an exponent beyond ±{EXPONENT_MAX}")]
+    ExponentOutOfRange,
+    /// The same number is written in another way.
+    #[error("number is not in its canonical form")]
+    NotCanonical,
+}
+
+impl Decimal {
+    /// The number nothing.
+    pub const ZERO: Decimal = Decimal(Form::Small {
+        mantissa: 0,
+        exponent: 0,
+    });
+
+    /// Reads a whole text as a JSON number.
+    ///
+    /// # Errors
+    /// Anything that is not a JSON number, and numbers beyond the limits.
+    pub fn parse(text: &str) -> Result<Decimal, DecimalInvalid> {
+        let (number, length) = Decimal::scan(text.as_bytes())?;
+        if length == text.len() {
+            Ok(number)
+        } else {
+            Err(DecimalInvalid::Malformed { at: length })
+        }
+    }
+
+    /// Reads a text that must be a number's canonical form.
+    ///
+    /// # Errors
+    /// As [`Decimal::parse`], and every other way of writing a number.
+    pub fn parse_canonical(text: &str) -> Result<Decimal, DecimalInvalid> {
+        let number = Decimal::parse(text)?;
+        if number.to_string() == text {
+            Ok(number)
+        } else {
+            Err(DecimalInvalid::NotCanonical)
+        }
+    }
+
+    /// Reads the JSON number at the head of `text`, as far as it goes, and says how many bytes it took.
+    ///
+    /// # Errors
+    /// As [`Decimal::parse`], except that bytes may follow.
+    pub fn scan(text: &[u8]) -> Result<(Decimal, usize), DecimalInvalid> {
+        let mut at = 0;
+        let negative = take(text, &mut at, b"-").is_some();
+        let whole_from = at;
+        let whole = digits(text, &mut at)?;
+        if whole.len() > 1 && whole.first() == Some(&b'0') {
+            return Err(DecimalInvalid::Malformed { at: whole_from + 1 });
+        }
+        let fraction = match take(text, &mut at, b".") {
+            Some(_) => digits(text, &mut at)?,
+            None => &[],
+        };
+        let exponent = match take(text, &mut at, b"eE") {
+            Some(_) => exponent(text, &mut at)?,
+            None => 0,
+        };
+        Ok((build(negative, whole, fraction, exponent)?, at))
+    }
+
+    /// Appends the canonical text.
+    pub fn write_to(&self, out: &mut String) {
+        let mut buffer = [0; SMALL_DIGITS_MAX];
+        let (negative, digits, exponent) = self.parts(&mut buffer);
+        if negative {
+            out.push('-');
+        }
+        write_layout(digits, exponent, out);
+    }
+
+    /// The number as an `i64`, where it is one.
+    pub fn to_i64(&self) -> Option<i64> {
+        match self.0 {
+            Form::Small { mantissa, exponent } => {
+                mantissa.checked_mul(10_i64.checked_pow(u32::try_from(exponent).ok()?)?)
+            }
+            Form::Big(_) => self.to_string().parse().ok(),
+        }
+    }
+
+    /// Sign, digits (`0` for zero) and the power of ten of the last digit.
+    fn parts<'a>(&'a self, buffer: &'a mut [u8; SMALL_DIGITS_MAX]) -> (bool, &'a str, i64) {
+        match &self.0 {
+            Form::Small { mantissa, exponent } => (
+                *mantissa < 0,
+                write_digits(mantissa.unsigned_abs(), buffer),
+                i64::from(*exponent),
+            ),
+            Form::Big(big) => (big.negative, &big.digits, i64::from(big.exponent)),
+        }
+    }
+
+    const fn is_negative(&self) -> bool {
+        match &self.0 {
+            Form::Small { mantissa, .. } => *mantissa < 0,
+            Form::Big(big) => big.negative,
+        }
+    }
+
+    /// The exponent N of `d.ddd × 10^N`, for a number that is not zero.
+    fn magnitude(&self) -> i64 {
+        match &self.0 {
+            Form::Small { mantissa, exponent } => {
+                i64::from(*exponent)
+                    + i64::from(mantissa.unsigned_abs().checked_ilog10().unwrap_or(0))
+            }
+            Form::Big(big) => i64::from(big.exponent) + length(big.digits.len()) - 1,
+        }
+    }
+}
+
+/// One byte out of `choice`, if the next one is.
+fn take(text: &[u8], at: &mut usize, choice: &[u8]) -> Option<u8> {
+    let byte = text
+        .get(*at)
+        .copied()
+        .filter(|byte| choice.contains(byte))?;
+    *at += 1;
+    Some(byte)
+}
+
+/// A run of at least one digit.
+fn digits<'a>(text: &'a [u8], at: &mut usize) -> Result<&'a [u8], DecimalInvalid> {
+    let rest = text.get(*at..).unwrap_or_default();
+    let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if count == 0 {
+        return Err(DecimalInvalid::Malformed { at: *at });
+    }
+    *at += count;
+    Ok(rest.get(..count).unwrap_or_default())
+}
+
+/// The part after the `e`. It saturates far beyond the limit and far below overflow.
+fn exponent(text: &[u8], at: &mut usize) -> Result<i64, DecimalInvalid> {
+    let negative = take(text, at, b"+-") == Some(b'-');
+    let value = digits(text, at)?.iter().fold(0_i64, |value, digit| {
+        (value * 10 + i64::from(digit - b'0')).min(1_000_000_000_000)
+    });
+    Ok(if negative { -value } else { value })
+}
+
+/// Normalises and bounds.
+fn build(
+    negative: bool,
+    whole: &[u8],
+    fraction: &[u8],
+    exponent: i64,
+) -> Result<Decimal, DecimalInvalid> {
+    let all = whole.iter().chain(fraction);
+    let exponent = exponent - length(fraction.len());
+    if whole.len() + fraction.len() <= SMALL_DIGITS_MAX {
+        return build_small(negative, value_of(all.copied()), exponent);
+    }
+    let mut digits: Vec<u8> = all.copied().skip_while(|digit| *digit == b'0').collect();
+    let given = digits.len();
+    while digits.last() == Some(&b'0') {
+        digits.pop();
+    }
+    let exponent = exponent + length(given - digits.len());
+    if digits.len() <= SMALL_DIGITS_MAX {
+        return build_small(negative, value_of(digits.into_iter()), exponent);
+    }
+    let exponent = bounded(digits.len(), exponent)?;
+    let digits = digits
+        .into_iter()
+        .map(char::from)
+        .collect::<String>()
+        .into_boxed_str();
+    Ok(Decimal(Form::Big(Box::new(Big {
+        negative,
+        digits,
+        exponent,
+    }))))
+}
+
+/// At most [`SMALL_DIGITS_MAX`] digits as a number.
+fn value_of(digits: impl Iterator<Item = u8>) -> u64 {
+    digits.fold(0, |value, digit| value * 10 + u64::from(digit - b'0'))
+}
+
+fn build_small(
+    negative: bool,
+    mut value: u64,
+    mut exponent: i64,
+) -> Result<Decimal, DecimalInvalid> {
+    let Some(mut top) = value.checked_ilog10() else {
+        return Ok(Decimal::ZERO);
+    };
+    while value.is_multiple_of(10) {
+        value /= 10;
+        exponent += 1;
+        top -= 1;
+    }
+    let exponent = bounded(top as usize + 1, exponent)?;
+    // Below 10^18 by the caller's count of digits, so it fits.
+    let mantissa = value.cast_signed();
+    Ok(Decimal(Form::Small {
+        mantissa: if negative { -mantissa } else { mantissa },
+        exponent,
+    }))
+}
+
+/// Checks both limits for a number of that many digits whose last one stands at that power of ten.
+fn bounded(digits: usize, exponent: i64) -> Result<i16, DecimalInvalid> {
+    if digits > DIGITS_MAX {
+        return Err(DecimalInvalid::TooManyDigits);
+    }
+    if (exponent + length(digits) - 1).abs() > EXPONENT_MAX {
+        return Err(DecimalInvalid::ExponentOutOfRange);
+    }
+    i16::try_from(exponent).map_err(|_| DecimalInvalid::ExponentOutOfRange)
+}
+
+/// Lengths here are those of texts that fit in memory.
+fn length(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// `value` (below 10^18) in decimal digits, at the end of `buffer`.
+fn write_digits(mut value: u64, buffer: &mut [u8; SMALL_DIGITS_MAX]) -> &str {
+    let mut used = 0;
+    for slot in buffer.iter_mut().rev() {
+        *slot = b'0' + u8::try_from(value % 10).unwrap_or(0);
+        value /= 10;
+        used += 1;
+        if value == 0 {
+            break;
+        }
+    }
+    let digits = buffer.get(SMALL_DIGITS_MAX - used..).unwrap_or_default();
+    std::str::from_utf8(digits).unwrap_or_default()
+}
+
+/// Number::toString of ECMAScript, for digits whose last one stands at the power `exponent` of ten.
+fn write_layout(digits: &str, exponent: i64, out: &mut String) {
+    let count = length(digits.len());
+    let point = count + exponent; // digits before the point
+    if digits == "0" {
+        out.push('0');
+    } else if exponent >= 0 && point <= PLAIN_DIGITS_MAX {
+        out.push_str(digits);
+        push_zeros(exponent, out);
+    } else if (1..=PLAIN_DIGITS_MAX).contains(&point) {
+        push_split(digits, usize::try_from(point).unwrap_or(0), out);
+    } else if (1 - PLAIN_ZEROS_MAX..=0).contains(&point) {
+        out.push_str("0.");
+        push_zeros(-point, out);
+        out.push_str(digits);
+    } else {
+        push_split(digits, 1, out);
+        out.push_str(if point > 0 { "e+" } else { "e-" });
+        let mut buffer = [0; SMALL_DIGITS_MAX];
+        out.push_str(write_digits((point - 1).unsigned_abs(), &mut buffer));
+    }
+}
+
+fn push_zeros(count: i64, out: &mut String) {
+    for _ in 0..count {
+        out.push('0');
+    }
+}
+
+/// The digits with a point after the first `before`, where any follow.
+fn push_split(digits: &str, before: usize, out: &mut String) {
+    let (head, tail) = digits.split_at_checked(before).unwrap_or((digits, ""));
+    out.push_str(head);
+    if !tail.is_empty() {
+        out.push('.');
+        out.push_str(tail);
+    }
+}
+
+impl Ord for Decimal {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let by_sign = other.is_negative().cmp(&self.is_negative());
+        by_sign.then_with(|| {
+            let by_size = compare_sizes(self, other);
+            if self.is_negative() {
+                by_size.reverse()
+            } else {
+                by_size
+            }
+        })
+    }
+}
+
+impl PartialOrd for Decimal {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Compares absolute values.
+fn compare_sizes(a: &Decimal, b: &Decimal) -> Ordering {
+    match (*a == Decimal::ZERO, *b == Decimal::ZERO) {
+        (false, false) => {}
+        (a_is_zero, b_is_zero) => return b_is_zero.cmp(&a_is_zero),
+    }
+    // Normalised digits without trailing zeros compare like words once the first digits stand at the same power.
+    a.magnitude().cmp(&b.magnitude()).then_with(|| {
+        let (mut for_a, mut for_b) = ([0; SMALL_DIGITS_MAX], [0; SMALL_DIGITS_MAX]);
+        a.parts(&mut for_a).1.cmp(b.parts(&mut for_b).1)
+    })
+}
+
+impl From<i64> for Decimal {
+    fn from(value: i64) -> Self {
+        // At most 19 digits and no exponent, so always within the limits.
+        let digits = value.unsigned_abs().to_string();
+        build(value < 0, digits.as_bytes(), &[], 0).unwrap_or(Decimal::ZERO)
+    }
+}
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        self.write_to(&mut text);
+        f.write_str(&text)
+    }
+}
+
+impl fmt::Debug for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Decimal({self})")
+    }
+}
+
+impl std::str::FromStr for Decimal {
+    type Err = DecimalInvalid;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Decimal::parse(text)
+    }
+}
+
+impl Serialize for Decimal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Decimal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Decimal::parse_canonical(&text).map_err(serde::de::Error::custom)
+    }
+}

@@ -1,1 +1,549 @@
 //! Strict JSON in, canonical text out.
+//!
+//! Invariants: a [`Value`] that came from [`parse`] is within every limit below, its objects are sorted by UTF-16 code
+//! units without duplicates, and its numbers are exact. So `parse(v.canonical()) == v`, and equal values have equal
+//! text: RFC 8785 (JCS) with exact decimals where JCS has doubles.
+
+use crate::decimal::{Decimal, DecimalInvalid};
+use std::cmp::Ordering;
+
+/// Bytes of a document: a tool's arguments are text for a person or a query, not a file.
+pub const BYTES_MAX: usize = 1024 * 1024;
+/// Arrays and objects open at once: bounds the recursion of everything that walks a value.
+pub const DEPTH_MAX: usize = 32;
+/// Members of an object up to which a plain search beats a binary one.
+const LINEAR_SEARCH_MAX: usize = 8;
+
+/// A parsed document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// `null`, which policies treat as absent.
+    Null,
+    /// `true`, `false`.
+    Bool(bool),
+    /// Exact.
+    Number(Decimal),
+    /// Unescaped.
+    String(Box<str>),
+    /// In the order given.
+    Array(Vec<Value>),
+    /// In canonical order.
+    Object(Object),
+}
+
+/// Members sorted by key in UTF-16 order, each key once.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Object(Vec<(Box<str>, Value)>);
+
+/// Where and why a document is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{problem} at byte {at}")]
+pub struct JsonInvalid {
+    /// Byte offset from the document's first.
+    pub at: usize,
+    /// What is wrong there.
+    pub problem: Problem,
+}
+
+/// Everything that can be wrong with a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// Beyond [`BYTES_MAX`].
+    #[error("more than {BYTES_MAX} bytes")]
+    TooLarge,
+    /// Not UTF-8.
+    #[error("invalid UTF-8")]
+    Utf8,
+    /// A byte order mark.
+    #[error("a byte order mark")]
+    ByteOrderMark,
+    /// It ends too early.
+    #[error("unexpected end")]
+    End,
+    /// A byte that cannot stand there.
+    #[error("unexpected character")]
+    Unexpected,
+    /// More after the document.
+    #[error("more after the document's end")]
+    Trailing,
+    /// Beyond [`DEPTH_MAX`].
+    #[error("more than {DEPTH_MAX} levels of nesting")]
+    TooDeep,
+    /// A key that the object has already, after unescaping.
+    #[error("duplicate key")]
+    DuplicateKey,
+    /// A control character that is not escaped.
+    #[error("unescaped control character")]
+    ControlCharacter,
+    /// A backslash with something unknown behind it.
+    #[error("unknown escape")]
+    Escape,
+    /// Half of a surrogate pair.
+    #[error("lone surrogate")]
+    LoneSurrogate,
+    /// A number that is none, or beyond the limits of exact decimals.
+    #[error("{0}")]
+    Number(DecimalInvalid),
+}
+
+/// Parses a whole document.
+///
+/// # Errors
+/// Everything that RFC 8259 does not allow, duplicate keys, lone surrogates, and documents beyond the limits.
+pub fn parse(input: &[u8]) -> Result<Value, JsonInvalid> {
+    if input.len() > BYTES_MAX {
+        return Err(JsonInvalid {
+            at: BYTES_MAX,
+            problem: Problem::TooLarge,
+        });
+    }
+    if input.starts_with(b"\xef\xbb\xbf") {
+        return Err(JsonInvalid {
+            at: 0,
+            problem: Problem::ByteOrderMark,
+        });
+    }
+    let text = std::str::from_utf8(input).map_err(|error| JsonInvalid {
+        at: error.valid_up_to(),
+        problem: Problem::Utf8,
+    })?;
+    let mut parser = Parser {
+        text,
+        at: 0,
+        depth: 0,
+    };
+    parser.skip_space();
+    let value = parser.value()?;
+    parser.skip_space();
+    if parser.at == text.len() {
+        Ok(value)
+    } else {
+        parser.fail(Problem::Trailing)
+    }
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    at: usize,
+    depth: usize,
+}
+
+impl<'a> Parser<'a> {
+    fn value(&mut self) -> Result<Value, JsonInvalid> {
+        match self.peek() {
+            Some(b'"') => Ok(Value::String(self.string()?)),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b'{') => self.nested(Parser::object),
+            Some(b'[') => self.nested(Parser::array),
+            Some(b't') => self.word("true", Value::Bool(true)),
+            Some(b'f') => self.word("false", Value::Bool(false)),
+            Some(b'n') => self.word("null", Value::Null),
+            _ => self.unexpected(),
+        }
+    }
+
+    fn nested(
+        &mut self,
+        parse: fn(&mut Parser<'a>) -> Result<Value, JsonInvalid>,
+    ) -> Result<Value, JsonInvalid> {
+        if self.depth == DEPTH_MAX {
+            return self.fail(Problem::TooDeep);
+        }
+        self.depth += 1;
+        self.at += 1;
+        self.skip_space();
+        let value = parse(self)?;
+        self.depth -= 1;
+        Ok(value)
+    }
+
+    fn array(&mut self) -> Result<Value, JsonInvalid> {
+        let mut items = Vec::new();
+        if self.take(b']') {
+            return Ok(Value::Array(items));
+        }
+        loop {
+            items.push(self.value()?);
+            if !self.separator(b']')? {
+                return Ok(Value::Array(items));
+            }
+        }
+    }
+
+    fn object(&mut self) -> Result<Value, JsonInvalid> {
+        let from = self.at;
+        let mut members: Vec<(Box<str>, Value)> = Vec::new();
+        let mut ascending = true;
+        if self.take(b'}') {
+            return Ok(Value::Object(Object(members)));
+        }
+        loop {
+            let key = self.key()?;
+            ascending &= members
+                .last()
+                .is_none_or(|(last, _)| utf16_cmp(last, &key) == Ordering::Less);
+            let value = self.value()?;
+            members.push((key, value));
+            if !self.separator(b'}')? {
+                break;
+            }
+        }
+        if !ascending {
+            members.sort_by(|(a, _), (b, _)| utf16_cmp(a, b));
+            let twice = members
+                .iter()
+                .zip(members.iter().skip(1))
+                .find(|((a, _), (b, _))| a == b);
+            if let Some(((key, _), _)) = twice {
+                return Err(self.duplicate(from, key));
+            }
+        }
+        Ok(Value::Object(Object(members)))
+    }
+
+    /// A key, its colon, and the space up to the value.
+    fn key(&mut self) -> Result<Box<str>, JsonInvalid> {
+        if self.peek() != Some(b'"') {
+            return self.unexpected();
+        }
+        let key = self.string()?;
+        self.skip_space();
+        if !self.take(b':') {
+            return self.unexpected();
+        }
+        self.skip_space();
+        Ok(key)
+    }
+
+    /// Where the second of two equal keys stands, in the object whose first key is at `from` and which parses.
+    #[cold]
+    fn duplicate(&mut self, from: usize, key: &str) -> JsonInvalid {
+        self.at = from;
+        let mut seen = false;
+        loop {
+            let at = self.at;
+            match self.key() {
+                Ok(found) if *found == *key && seen => {
+                    return JsonInvalid {
+                        at,
+                        problem: Problem::DuplicateKey,
+                    };
+                }
+                Ok(found) => seen |= *found == *key,
+                Err(error) => return error,
+            }
+            if let Err(error) = self.value().and_then(|_| self.separator(b'}')) {
+                return error;
+            }
+        }
+    }
+
+    /// After an item: true at a comma, false at the end.
+    fn separator(&mut self, end: u8) -> Result<bool, JsonInvalid> {
+        self.skip_space();
+        if self.take(b',') {
+            self.skip_space();
+            return Ok(true);
+        }
+        if self.take(end) {
+            Ok(false)
+        } else {
+            self.unexpected()
+        }
+    }
+
+    fn string(&mut self) -> Result<Box<str>, JsonInvalid> {
+        self.at += 1;
+        let (first, end) = self.run()?;
+        if end == b'"' {
+            return Ok(first.into());
+        }
+        let mut text = String::from(first);
+        loop {
+            text.push(self.escape()?);
+            let (run, end) = self.run()?;
+            text.push_str(run);
+            if end == b'"' {
+                return Ok(text.into_boxed_str());
+            }
+        }
+    }
+
+    /// The characters up to the next quote or backslash, which it steps over and returns.
+    fn run(&mut self) -> Result<(&'a str, u8), JsonInvalid> {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let found = memchr::memchr2(b'"', b'\\', rest.as_bytes());
+        let (run, after) = rest
+            .split_at_checked(found.unwrap_or(rest.len()))
+            .unwrap_or((rest, ""));
+        if run.bytes().any(|byte| byte < 0x20) {
+            self.at += run.bytes().take_while(|byte| *byte >= 0x20).count();
+            return self.fail(Problem::ControlCharacter);
+        }
+        self.at += run.len();
+        match after.bytes().next() {
+            Some(end) => {
+                self.at += 1;
+                Ok((run, end))
+            }
+            None => self.fail(Problem::End),
+        }
+    }
+
+    /// The character that is meant, from behind the backslash on.
+    fn escape(&mut self) -> Result<char, JsonInvalid> {
+        let from = self.at - 1;
+        let Some(kind) = self.peek() else {
+            return self.fail(Problem::End);
+        };
+        self.at += 1;
+        Ok(match kind {
+            b'"' => '"',
+            b'\\' => '\\',
+            b'/' => '/',
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => return self.unicode_escape(from),
+            _ => {
+                return Err(JsonInvalid {
+                    at: from,
+                    problem: Problem::Escape,
+                });
+            }
+        })
+    }
+
+    /// `\uXXXX`, or two of them that are a surrogate pair; `from` is the first backslash.
+    fn unicode_escape(&mut self, from: usize) -> Result<char, JsonInvalid> {
+        let first = self.hex4(from)?;
+        if let Some(character) = char::from_u32(first) {
+            return Ok(character);
+        }
+        let lone = JsonInvalid {
+            at: from,
+            problem: Problem::LoneSurrogate,
+        };
+        let second_from = self.at;
+        if first >= 0xdc00 || !(self.take(b'\\') && self.take(b'u')) {
+            return Err(lone);
+        }
+        let second = self.hex4(second_from)?;
+        if !(0xdc00..0xe000).contains(&second) {
+            return Err(lone);
+        }
+        char::from_u32(0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00)).ok_or(lone)
+    }
+
+    fn hex4(&mut self, from: usize) -> Result<u32, JsonInvalid> {
+        let mut value = 0;
+        for _ in 0..4 {
+            let Some(byte) = self.peek() else {
+                return self.fail(Problem::End);
+            };
+            let Some(digit) = char::from(byte).to_digit(16) else {
+                return Err(JsonInvalid {
+                    at: from,
+                    problem: Problem::Escape,
+                });
+            };
+            value = value * 16 + digit;
+            self.at += 1;
+        }
+        Ok(value)
+    }
+
+    fn number(&mut self) -> Result<Value, JsonInvalid> {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        match Decimal::scan(rest) {
+            Ok((number, length)) => {
+                self.at += length;
+                Ok(Value::Number(number))
+            }
+            Err(DecimalInvalid::Malformed { at }) => {
+                self.at += at;
+                self.unexpected()
+            }
+            Err(limit) => self.fail(Problem::Number(limit)),
+        }
+    }
+
+    fn word(&mut self, word: &str, value: Value) -> Result<Value, JsonInvalid> {
+        for byte in word.bytes() {
+            if !self.take(byte) {
+                return self.unexpected();
+            }
+        }
+        Ok(value)
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn take(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn skip_space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    fn unexpected<T>(&self) -> Result<T, JsonInvalid> {
+        self.fail(if self.at < self.text.len() {
+            Problem::Unexpected
+        } else {
+            Problem::End
+        })
+    }
+
+    fn fail<T>(&self, problem: Problem) -> Result<T, JsonInvalid> {
+        Err(JsonInvalid {
+            at: self.at,
+            problem,
+        })
+    }
+}
+
+impl Object {
+    /// The value of a key.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        if self.0.len() <= LINEAR_SEARCH_MAX {
+            return self
+                .0
+                .iter()
+                .find(|(name, _)| **name == *key)
+                .map(|(_, value)| value);
+        }
+        let index = self
+            .0
+            .binary_search_by(|(name, _)| utf16_cmp(name, key))
+            .ok()?;
+        self.0.get(index).map(|(_, value)| value)
+    }
+
+    /// Members in canonical order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(key, value)| (&**key, value))
+    }
+
+    /// How many members.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// An object of these members; `None` where a key comes twice.
+    pub fn from_members(mut members: Vec<(Box<str>, Value)>) -> Option<Object> {
+        members.sort_by(|(a, _), (b, _)| utf16_cmp(a, b));
+        let unique = members
+            .iter()
+            .zip(members.iter().skip(1))
+            .all(|((a, _), (b, _))| a != b);
+        unique.then_some(Object(members))
+    }
+}
+
+impl Value {
+    /// The canonical text.
+    pub fn canonical(&self) -> String {
+        let mut out = String::new();
+        self.write_canonical(&mut out);
+        out
+    }
+
+    /// Appends the canonical text.
+    pub fn write_canonical(&self, out: &mut String) {
+        match self {
+            Value::Null => out.push_str("null"),
+            Value::Bool(true) => out.push_str("true"),
+            Value::Bool(false) => out.push_str("false"),
+            Value::Number(number) => number.write_to(out),
+            Value::String(text) => write_string(text, out),
+            Value::Array(items) => {
+                out.push('[');
+                for (index, item) in items.iter().enumerate() {
+                    if index > 0 {
+                        out.push(',');
+                    }
+                    item.write_canonical(out);
+                }
+                out.push(']');
+            }
+            Value::Object(object) => object.write_canonical(out),
+        }
+    }
+}
+
+impl Object {
+    /// Appends the canonical text.
+    pub fn write_canonical(&self, out: &mut String) {
+        out.push('{');
+        for (index, (key, value)) in self.iter().enumerate() {
+            if index > 0 {
+                out.push(',');
+            }
+            write_string(key, out);
+            out.push(':');
+            value.write_canonical(out);
+        }
+        out.push('}');
+    }
+}
+
+/// Appends `text` as a JSON string in its canonical form: only what must be escaped is.
+pub fn write_string(text: &str, out: &mut String) {
+    out.push('"');
+    let mut rest = text;
+    while let Some(at) = rest
+        .bytes()
+        .position(|byte| byte < 0x20 || byte == b'"' || byte == b'\\')
+    {
+        let (run, from) = rest.split_at_checked(at).unwrap_or((rest, ""));
+        out.push_str(run);
+        let mut characters = from.chars();
+        if let Some(character) = characters.next() {
+            write_escape(character, out);
+        }
+        rest = characters.as_str();
+    }
+    out.push_str(rest);
+    out.push('"');
+}
+
+fn write_escape(character: char, out: &mut String) {
+    match character {
+        '"' => out.push_str("\\\""),
+        '\\' => out.push_str("\\\\"),
+        '\u{8}' => out.push_str("\\b"),
+        '\t' => out.push_str("\\t"),
+        '\n' => out.push_str("\\n"),
+        '\u{c}' => out.push_str("\\f"),
+        '\r' => out.push_str("\\r"),
+        other => {
+            out.push_str("\\u00");
+            for shift in [4, 0] {
+                out.push(char::from_digit((u32::from(other) >> shift) & 0xf, 16).unwrap_or('0'));
+            }
+        }
+    }
+}
+
+/// The order of keys in canonical text: by UTF-16 code units, which for ASCII is the order of bytes.
+pub fn utf16_cmp(a: &str, b: &str) -> Ordering {
+    if a.is_ascii() && b.is_ascii() {
+        a.cmp(b)
+    } else {
+        a.encode_utf16().cmp(b.encode_utf16())
+    }
+}
