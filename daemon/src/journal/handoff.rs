@@ -1,0 +1,358 @@
+//! Between the sequencer and the journal: the open batch, and the space that it may still take.
+//!
+//! One lock, held for copying a frame and never across I/O. The sequencer fills the open batch; the journal takes the
+//! whole of it as soon as it is free (natural group commit, no linger). The sequencer plans the space: a batch never
+//! spans segments, and what is pushed has its place on a disk that cannot be full.
+//!
+//! `space_left` is what the segment of the open batch has left after everything that was pushed, each batch with
+//! [`NOTE_FRAME_BYTES_MAX`] for its note; the journal gives back what the note did not take.
+#![forbid(unsafe_code)]
+
+use super::NOTE_FRAME_BYTES_MAX;
+use super::commit::{Decided, Fatal};
+use super::segment::Disk;
+use crate::engine::Answer;
+use faramesh_core::frame;
+use faramesh_core::record::Encoded;
+use faramesh_core::tree::Hash;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, oneshot, watch};
+
+/// Records in one batch: 32 bytes each for the signer, whose message holds 131,071; a batch of 4,096 takes the journal
+/// 10 ms to hash, and waiting longer helps nobody.
+const BATCH_RECORDS_MAX: usize = 4_096;
+/// Frames in one batch, bytes. One frame may exceed it (a frame is at most 4 MiB), never two.
+const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How often a segment that could not be prepared is tried again.
+const PREPARE_AGAIN: Duration = Duration::from_millis(500);
+
+/// What the journal made durable last, or why it never will again.
+#[derive(Debug, Clone)]
+pub(crate) enum Durable {
+    /// So many records are durable.
+    Size(u64),
+    /// The journal stopped, as asked.
+    Closed(u64),
+    /// The journal stopped for good.
+    Fatal(Arc<Fatal>),
+}
+
+/// Whether a frame can be pushed now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// It was pushed.
+    Pushed,
+    /// Not before the journal takes the open batch, or the next segment is prepared: `taken` tells.
+    Later,
+    /// Not before the disk has space again.
+    Full(String),
+    /// Never: no segment of this journal can hold it.
+    TooLarge,
+    /// Never: the journal stopped.
+    Stopped,
+}
+
+/// One who waits for a record to be durable.
+pub(crate) struct Waiter {
+    pub(crate) seq: u64,
+    pub(crate) record: Vec<u8>,
+    pub(crate) decided: Option<Box<Decided>>,
+    pub(crate) answer: oneshot::Sender<Answer>,
+}
+
+/// Records that become durable together.
+#[derive(Default)]
+pub(crate) struct Batch {
+    /// Index of its first leaf.
+    pub(crate) first: u64,
+    pub(crate) frames: Vec<u8>,
+    pub(crate) leaves: Vec<Hash>,
+    pub(crate) waiters: Vec<Waiter>,
+    /// It begins a segment.
+    pub(crate) rotates: bool,
+}
+
+/// What the journal thread finds.
+pub(crate) enum Taken {
+    Batch(Batch),
+    Idle,
+    Closing,
+}
+
+/// The next segment.
+enum Next {
+    /// The preparing thread is at it, or about to be.
+    Wanted,
+    Ready,
+    /// It could not be made, and is tried again.
+    Failed(String),
+}
+
+struct Open {
+    batch: Batch,
+    space_left: u64,
+    next: Next,
+    /// Since when the journal has been at a batch.
+    committing_since: Option<Instant>,
+    closing: bool,
+    stopped: bool,
+    /// Answers that must never leave.
+    kept: Vec<Waiter>,
+    /// A buffer of the last batch, to be filled again.
+    spare: Vec<u8>,
+}
+
+pub(crate) struct Handoff {
+    open: Mutex<Open>,
+    /// The journal waits here for a batch.
+    filled: Condvar,
+    /// The preparing thread waits here.
+    wanted: Condvar,
+    /// The sequencer waits here for room.
+    pub(crate) taken: Notify,
+    durable: watch::Sender<Durable>,
+    segment_bytes: u64,
+}
+
+impl Handoff {
+    /// For a journal of `size` records whose last segment has `space_left` bytes.
+    pub(crate) fn new(size: u64, space_left: u64, segment_bytes: u64) -> Handoff {
+        Handoff {
+            open: Mutex::new(Open {
+                batch: Batch::default(),
+                space_left,
+                next: Next::Wanted,
+                committing_since: None,
+                closing: false,
+                stopped: false,
+                kept: Vec::new(),
+                spare: Vec::new(),
+            }),
+            filled: Condvar::new(),
+            wanted: Condvar::new(),
+            taken: Notify::new(),
+            durable: watch::Sender::new(Durable::Size(size)),
+            segment_bytes,
+        }
+    }
+
+    /// Pushes a record, where there is room. `waiter` is made only then.
+    pub(crate) fn push(
+        &self,
+        seq: u64,
+        encoded: &Encoded,
+        leaf: Hash,
+        waiter: impl FnOnce() -> Option<Waiter>,
+    ) -> Room {
+        let length = frame::record_frame_len(encoded);
+        let mut open = self.lock();
+        let rotates = match open.room(length, self.segment_bytes) {
+            Ok(rotates) => rotates,
+            Err(room) => return room,
+        };
+        let Open { batch, .. } = &mut *open;
+        if frame::write_record(&mut batch.frames, encoded).is_err() {
+            return Room::TooLarge;
+        }
+        let was_empty = batch.leaves.is_empty();
+        batch.leaves.push(leaf);
+        batch.waiters.extend(waiter());
+        if was_empty {
+            batch.first = seq;
+            batch.rotates = rotates;
+        }
+        open.take_space(length as u64, was_empty, rotates, self.segment_bytes);
+        drop(open);
+        if was_empty {
+            self.filled.notify_one();
+        }
+        if rotates {
+            self.wanted.notify_one();
+        }
+        Room::Pushed
+    }
+
+    /// Why calls are refused at the moment: the next segment cannot be prepared.
+    pub(crate) fn full(&self) -> Option<String> {
+        match &self.lock().next {
+            Next::Failed(why) => Some(why.clone()),
+            Next::Wanted | Next::Ready => None,
+        }
+    }
+
+    /// Whether the journal stopped.
+    pub(crate) fn stopped(&self) -> bool {
+        self.lock().stopped
+    }
+
+    /// For so long the journal has been at the same batch.
+    pub(crate) fn stuck(&self) -> Duration {
+        let since = self.lock().committing_since;
+        since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Follows what is durable.
+    pub(crate) fn watch(&self) -> watch::Receiver<Durable> {
+        self.durable.subscribe()
+    }
+
+    /// After what is open, the journal ends.
+    pub(crate) fn close(&self) {
+        self.lock().closing = true;
+        self.filled.notify_one();
+        self.wanted.notify_one();
+    }
+
+    /// Journal: the whole open batch, as soon as there is one, or `Idle` after `patience`.
+    pub(crate) fn take(&self, patience: Duration) -> Taken {
+        let mut open = self.lock();
+        open.committing_since = None;
+        if open.batch.leaves.is_empty() && !open.closing {
+            open = self
+                .filled
+                .wait_timeout(open, patience)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        if open.batch.leaves.is_empty() {
+            return if open.closing {
+                Taken::Closing
+            } else {
+                Taken::Idle
+            };
+        }
+        open.committing_since = Some(Instant::now());
+        let frames = std::mem::take(&mut open.spare);
+        let empty = Batch {
+            frames,
+            ..Batch::default()
+        };
+        let batch = std::mem::replace(&mut open.batch, empty);
+        drop(open);
+        self.taken.notify_one();
+        Taken::Batch(batch)
+    }
+
+    /// Journal: so many records are durable; the batch's note left `surplus` bytes of its reserve.
+    pub(crate) fn durable(&self, size: u64, surplus: u64, mut frames: Vec<u8>) {
+        frames.clear();
+        let mut open = self.lock();
+        if frames.capacity() <= BATCH_BYTES_MAX {
+            open.spare = frames;
+        }
+        // Where the open batch begins a segment, `space_left` speaks of that one.
+        if !open.batch.rotates {
+            open.space_left += surplus;
+        }
+        drop(open);
+        self.durable.send_replace(Durable::Size(size));
+    }
+
+    /// Journal: these answers must never leave.
+    pub(crate) fn keep(&self, waiters: Vec<Waiter>) {
+        self.lock().kept.extend(waiters);
+    }
+
+    /// Journal: it ended for good. What is open is kept too.
+    pub(crate) fn fail(&self, fatal: Fatal) {
+        let mut open = self.lock();
+        open.stopped = true;
+        let waiters = std::mem::take(&mut open.batch.waiters);
+        open.kept.extend(waiters);
+        drop(open);
+        self.durable.send_replace(Durable::Fatal(Arc::new(fatal)));
+        self.taken.notify_one();
+        self.wanted.notify_one();
+    }
+
+    /// Journal: it ended as asked.
+    pub(crate) fn closed(&self) {
+        self.lock().stopped = true;
+        self.durable.send_modify(|durable| {
+            if let Durable::Size(size) = *durable {
+                *durable = Durable::Closed(size);
+            }
+        });
+        self.wanted.notify_one();
+    }
+
+    /// The preparing thread: makes the next segment whenever one is wanted, until the journal ends.
+    pub(crate) fn prepare_segments(&self, disk: &dyn Disk) {
+        loop {
+            let mut open = self.lock();
+            while matches!(open.next, Next::Ready) && !open.stopped && !open.closing {
+                open = self
+                    .wanted
+                    .wait(open)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
+            if open.stopped || open.closing {
+                return;
+            }
+            drop(open);
+            let made = disk.prepare(self.segment_bytes);
+            let mut open = self.lock();
+            match made {
+                Ok(()) => {
+                    open.next = Next::Ready;
+                    drop(open);
+                    self.taken.notify_one();
+                }
+                Err(error) => {
+                    open.next = Next::Failed(error.to_string());
+                    drop(open);
+                    self.taken.notify_one();
+                    let open = self.lock();
+                    drop(
+                        self.wanted
+                            .wait_timeout(open, PREPARE_AGAIN)
+                            .unwrap_or_else(PoisonError::into_inner),
+                    );
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        // A poisoned lock means that a thread panicked, and the panic hook ends the process.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    /// Whether a frame of `length` fits: and then, whether its batch begins a segment.
+    fn room(&self, length: usize, segment_bytes: u64) -> Result<bool, Room> {
+        if self.stopped || self.closing {
+            return Err(Room::Stopped);
+        }
+        let empty = self.batch.leaves.is_empty();
+        let full = self.batch.leaves.len() >= BATCH_RECORDS_MAX
+            || self.batch.frames.len() + length > BATCH_BYTES_MAX;
+        if !empty && full {
+            return Err(Room::Later);
+        }
+        let length = length as u64;
+        let need = length + if empty { NOTE_FRAME_BYTES_MAX } else { 0 };
+        if need <= self.space_left {
+            return Ok(false);
+        }
+        if length + NOTE_FRAME_BYTES_MAX > segment_bytes {
+            return Err(Room::TooLarge);
+        }
+        match &self.next {
+            Next::Ready if empty => Ok(true),
+            Next::Ready | Next::Wanted => Err(Room::Later),
+            Next::Failed(why) => Err(Room::Full(why.clone())),
+        }
+    }
+
+    fn take_space(&mut self, length: u64, begins: bool, rotates: bool, segment_bytes: u64) {
+        if rotates {
+            self.space_left = segment_bytes;
+            self.next = Next::Wanted;
+        }
+        let note = if begins { NOTE_FRAME_BYTES_MAX } else { 0 };
+        self.space_left = self.space_left.saturating_sub(length + note);
+    }
+}

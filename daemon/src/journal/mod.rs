@@ -1,0 +1,18 @@
+//! The journal: records become durable here, and answers leave from here.
+#![forbid(unsafe_code)]
+
+/// The journal thread: the order of a batch, [`Committed`], [`Fatal`].
+pub mod commit;
+/// Between the sequencer and the journal: the open batch and the space it may take.
+mod handoff;
+/// Segments and the disk port.
+pub mod segment;
+/// The daemon's end of the conversation with the signer.
+pub mod signer_client;
+
+pub use commit::{Committed, CommittedParts, Decided, Fatal, RuleShown};
+pub(crate) use handoff::{Durable, Handoff, Room, Waiter};
+
+/// Space that each batch reserves for its note, bytes: a frame's header, an origin and a key name of at most 90 bytes
+/// each, a size, a root and a signature in base64 make under 400.
+pub(crate) const NOTE_FRAME_BYTES_MAX: u64 = 512;

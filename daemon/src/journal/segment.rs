@@ -1,0 +1,213 @@
+//! Segments: zero-filled files of one size, made ahead, named by their first leaf.
+//!
+//! A segment is made as `prepared.tmp`: zeros to its full size, fsync, and only then the name `<first leaf>.seg` and an
+//! fsync of the directory. So a file under a segment's name always has its full size on disk: no later write can meet a
+//! full disk, and an fdatasync carries no change of size. A crash leaves at most a `prepared.tmp`, which nobody reads and
+//! the next preparation replaces.
+#![forbid(unsafe_code)]
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Where the next segment lies until it has a name.
+const PREPARED: &str = "prepared.tmp";
+/// What a segment's name ends with.
+const SUFFIX: &str = ".seg";
+/// Digits of a segment's name: a u64 has at most 20.
+const NAME_DIGITS: usize = 20;
+/// How much is zero-filled with one write, bytes: large enough that the call costs nothing, small enough to keep.
+const FILL_BYTES: usize = 256 * 1024;
+/// Segments are read by the auditors' group, written by the daemon alone.
+const SEGMENT_MODE: u32 = 0o640;
+
+/// The disk port: where segments are made. One thread prepares while another commits, so it is `Sync`.
+pub trait Disk: Send + Sync {
+    /// Makes a file of `bytes` zeros that is durable but has no name yet, replacing an earlier one. Slow.
+    ///
+    /// # Errors
+    /// Anything, the disk being full first of all. The journal is untouched then, and it may be tried again.
+    fn prepare(&self, bytes: u64) -> io::Result<()>;
+
+    /// Gives the prepared file the name of the segment that begins with leaf `first`; durable when it returns.
+    ///
+    /// # Errors
+    /// After one nothing is known about the directory: fatal.
+    fn install(&self, first: u64) -> io::Result<Box<dyn SegmentFile>>;
+
+    /// Opens the segment that begins with leaf `first` for writing.
+    ///
+    /// # Errors
+    /// Where there is none, or it is not ours.
+    fn open(&self, first: u64) -> io::Result<Box<dyn SegmentFile>>;
+}
+
+/// One segment, open for writing.
+pub trait SegmentFile: Send {
+    /// Writes all of `bytes` at `offset`; not durable.
+    ///
+    /// # Errors
+    /// After one nothing is known about those bytes: fatal.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// One fdatasync: everything written so far is durable when it returns.
+    ///
+    /// # Errors
+    /// After one nothing is known about what is durable, and a second try may lie: fatal.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Its size, bytes.
+    ///
+    /// # Errors
+    /// As `fstat`.
+    fn size(&self) -> io::Result<u64>;
+}
+
+/// The journal's directory.
+#[derive(Debug)]
+pub struct JournalDir(PathBuf);
+
+impl JournalDir {
+    /// Names the directory; nothing is touched.
+    #[must_use]
+    pub fn new(path: &Path) -> JournalDir {
+        JournalDir(path.to_path_buf())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        File::open(&self.0)?.sync_all()
+    }
+}
+
+impl Disk for JournalDir {
+    fn prepare(&self, bytes: u64) -> io::Result<()> {
+        let path = self.0.join(PREPARED);
+        let made = zero_filled(&path, bytes);
+        if made.is_err() {
+            // Half a segment would hold space that the rest of the host may need; a failure to remove it changes nothing.
+            drop(std::fs::remove_file(&path));
+        }
+        made
+    }
+
+    fn install(&self, first: u64) -> io::Result<Box<dyn SegmentFile>> {
+        let path = segment_path(&self.0, first);
+        if path.exists() {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                format!("`{}` exists already", path.display()),
+            ));
+        }
+        std::fs::rename(self.0.join(PREPARED), &path)?;
+        self.sync()?;
+        self.open(first)
+    }
+
+    fn open(&self, first: u64) -> io::Result<Box<dyn SegmentFile>> {
+        let file = OpenOptions::new()
+            .write(true)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(segment_path(&self.0, first))?;
+        Ok(Box::new(file))
+    }
+}
+
+impl SegmentFile for File {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+}
+
+fn zero_filled(path: &Path, bytes: u64) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(SEGMENT_MODE)
+        .open(path)?;
+    let zeros = vec![0; FILL_BYTES];
+    let mut left = bytes;
+    while left > 0 {
+        let now = usize::try_from(left).map_or(FILL_BYTES, |left| left.min(FILL_BYTES));
+        file.write_all(zeros.get(..now).unwrap_or(&zeros))?;
+        left -= now as u64;
+    }
+    file.sync_all()
+}
+
+/// The path of the segment that begins with leaf `first`.
+#[must_use]
+pub fn segment_path(dir: &Path, first: u64) -> PathBuf {
+    dir.join(format!("{first:0NAME_DIGITS$}{SUFFIX}"))
+}
+
+/// The segments of a journal by their first leaves, in order. Other files are not the journal's business.
+///
+/// # Errors
+/// As `readdir`.
+pub fn list(dir: &Path) -> io::Result<Vec<u64>> {
+    let mut firsts = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let first = name
+            .to_str()
+            .and_then(|name| name.strip_suffix(SUFFIX))
+            .filter(|digits| digits.len() == NAME_DIGITS)
+            .and_then(|digits| digits.parse::<u64>().ok());
+        firsts.extend(first);
+    }
+    firsts.sort_unstable();
+    Ok(firsts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prepared_segment_has_no_name_until_it_is_installed() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = JournalDir::new(dir.path());
+        disk.prepare(300_000).unwrap();
+        assert_eq!(list(dir.path()).unwrap(), Vec::<u64>::new());
+        disk.install(7).unwrap();
+        assert_eq!(list(dir.path()).unwrap(), [7]);
+        let bytes = std::fs::read(segment_path(dir.path(), 7)).unwrap();
+        assert_eq!(bytes, vec![0; 300_000]);
+    }
+
+    #[test]
+    fn a_segment_that_exists_is_never_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = JournalDir::new(dir.path());
+        std::fs::write(segment_path(dir.path(), 7), b"answered").unwrap();
+        disk.prepare(1_000).unwrap();
+        assert!(disk.install(7).is_err());
+        assert_eq!(
+            std::fs::read(segment_path(dir.path(), 7)).unwrap(),
+            b"answered"
+        );
+    }
+
+    #[test]
+    fn a_prepared_file_of_a_run_that_died_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(PREPARED), b"rubbish of another run").unwrap();
+        let disk = JournalDir::new(dir.path());
+        disk.prepare(10).unwrap();
+        disk.install(0).unwrap();
+        assert_eq!(std::fs::read(segment_path(dir.path(), 0)).unwrap(), [0; 10]);
+    }
+}
