@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// When to ask again after a refusal that passes by itself: longer than a restart of the daemon.
+pub const RETRY_AFTER_SECONDS: u32 = 2;
+
 /// What is answered. `Ord` is strictness: permit < defer < deny.
 #[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -128,4 +131,31 @@ pub struct Decision {
     pub notify: Vec<String>,
     /// Every field that a candidate rule read, sorted, each once.
     pub inputs: Vec<Input>,
+}
+
+impl Decision {
+    /// A refusal that no rule made: no call, no identity, no daemon. It is never shadowed.
+    pub fn refused(code: Code, message: impl Into<String>) -> Decision {
+        Decision {
+            effect: Effect::Deny,
+            would: None,
+            code: Some(code),
+            rule: None,
+            message: message.into(),
+            resolution: match code {
+                Code::DaemonNotReady | Code::JournalUnavailable | Code::Overloaded => {
+                    Resolution::RetryAfterSeconds(RETRY_AFTER_SECONDS)
+                }
+                Code::PolicyDeny | Code::Indeterminate => Resolution::RuleBlock,
+                Code::PolicyDefer
+                | Code::CallInvalid
+                | Code::IdentityUnverified
+                | Code::EnforcementMissing
+                | Code::Internal => Resolution::ManualAudit,
+            },
+            missing: Vec::new(),
+            notify: Vec::new(),
+            inputs: Vec::new(),
+        }
+    }
 }

@@ -470,16 +470,7 @@ impl Value {
             Value::Bool(false) => out.push_str("false"),
             Value::Number(number) => number.write_to(out),
             Value::String(text) => write_string(text, out),
-            Value::Array(items) => {
-                out.push('[');
-                for (index, item) in items.iter().enumerate() {
-                    if index > 0 {
-                        out.push(',');
-                    }
-                    item.write_canonical(out);
-                }
-                out.push(']');
-            }
+            Value::Array(items) => write_array(items, out),
             Value::Object(object) => object.write_canonical(out),
         }
     }
@@ -499,6 +490,18 @@ impl Object {
         }
         out.push('}');
     }
+}
+
+/// Appends an array's canonical text.
+pub(crate) fn write_array(items: &[Value], out: &mut String) {
+    out.push('[');
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        item.write_canonical(out);
+    }
+    out.push(']');
 }
 
 /// Appends `text` as a JSON string in its canonical form: only what must be escaped is.

@@ -1,1 +1,151 @@
-//! What decisions remember: a fold over records.
+//! What decisions remember: a fold over records. The same journal always makes the same state.
+//!
+//! Invariant: nothing else changes it. The sequencer applies a record's body when it gives out its number; recovery
+//! applies the bodies of the journal in order.
+
+use crate::record::Body;
+use std::collections::BTreeMap;
+
+/// The fold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct State {
+    next_seq: u64,
+    in_force: Option<InForce>,
+    sessions: BTreeMap<String, Session>,
+}
+
+/// The policy that decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InForce {
+    /// Its manifest's number.
+    pub number: u64,
+    /// Its artifact's SHA-256.
+    pub digest: [u8; 32],
+}
+
+/// A session that is alive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// The agent that it is.
+    pub agent: String,
+    /// The user of its processes.
+    pub uid: u32,
+    /// Decisions that it was given.
+    pub calls: u64,
+}
+
+/// Why a record cannot be the next one. In recovery it means that the journal is not ours; live, that we are wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OutOfOrder {
+    /// Another number is due.
+    #[error("record {found} where record {due} is due")]
+    Number {
+        /// What it says.
+        found: u64,
+        /// What is due.
+        due: u64,
+    },
+    /// A manifest's number that does not rise.
+    #[error("activation of manifest {found} after manifest {in_force}")]
+    ManifestNotRising {
+        /// What it says.
+        found: u64,
+        /// The one before.
+        in_force: u64,
+    },
+    /// A session starts twice.
+    #[error("session `{0}` starts while it lives")]
+    SessionTwice(String),
+    /// A decision for, or the end of, a session that is not alive.
+    #[error("session `{0}` is not alive")]
+    NoSuchSession(String),
+}
+
+impl State {
+    /// The state before the first record.
+    pub fn new() -> State {
+        State::default()
+    }
+
+    /// Takes in the record of that number.
+    ///
+    /// # Errors
+    /// It cannot follow; the state is then unchanged.
+    pub fn apply(&mut self, seq: u64, body: &Body) -> Result<(), OutOfOrder> {
+        if seq != self.next_seq {
+            return Err(OutOfOrder::Number {
+                found: seq,
+                due: self.next_seq,
+            });
+        }
+        match body {
+            Body::Activation(activation) => {
+                let in_force = self.in_force.map(|policy| policy.number);
+                if let Some(in_force) = in_force.filter(|in_force| *in_force >= activation.number) {
+                    return Err(OutOfOrder::ManifestNotRising {
+                        found: activation.number,
+                        in_force,
+                    });
+                }
+                self.in_force = Some(InForce {
+                    number: activation.number,
+                    digest: activation.digest,
+                });
+            }
+            Body::SessionStart(start) => {
+                if self.sessions.contains_key(&start.session) {
+                    return Err(OutOfOrder::SessionTwice(start.session.clone()));
+                }
+                let session = Session {
+                    agent: start.agent.clone(),
+                    uid: start.uid,
+                    calls: 0,
+                };
+                self.sessions.insert(start.session.clone(), session);
+            }
+            Body::SessionEnd { session, .. } => {
+                self.sessions
+                    .remove(session)
+                    .ok_or_else(|| OutOfOrder::NoSuchSession(session.clone()))?;
+            }
+            Body::Decision(decision) => {
+                if let Some(session) = decision
+                    .session
+                    .as_ref()
+                    .and_then(|id| self.sessions.get_mut(id))
+                {
+                    session.calls = session.calls.saturating_add(1);
+                }
+            }
+            Body::Start(_)
+            | Body::Stop { .. }
+            | Body::Outcome(_)
+            | Body::Dropped { .. }
+            | Body::ClockStep { .. } => {}
+        }
+        self.next_seq += 1;
+        Ok(())
+    }
+
+    /// The number that the next record gets.
+    pub const fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    /// The policy of the last activation.
+    pub const fn in_force(&self) -> Option<InForce> {
+        self.in_force
+    }
+
+    /// A session, while it is alive.
+    pub fn session(&self, id: &str) -> Option<&Session> {
+        self.sessions.get(id)
+    }
+
+    /// Every session that is alive, by id.
+    pub fn sessions(&self) -> impl ExactSizeIterator<Item = (&str, &Session)> {
+        self.sessions
+            .iter()
+            .map(|(id, session)| (id.as_str(), session))
+    }
+}

@@ -4,9 +4,16 @@
 //! names one policy and one policy has one digest. Everything in it has a limit, checked here and not by the compiler,
 //! because the compiler is outside the trusted core.
 
+use crate::call::{self, NameInvalid};
 use crate::decimal::Decimal;
 use crate::decision::Effect;
+use crate::json;
+use crate::policy::pattern::{self, PatternInvalid};
+use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::HashSet;
+use std::fmt;
 
 /// First bytes of every artifact; the digit is the format's version.
 pub const ARTIFACT_MAGIC: &[u8] = b"faramesh artifact 1\n";
@@ -16,8 +23,30 @@ pub const ARTIFACT_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const RULES_MAX: usize = 100_000;
 /// Tests in one rule's condition: bounds the cost of a decision.
 pub const TESTS_PER_RULE_MAX: usize = 1_024;
-/// Operators nested in one condition.
+/// Steps of one condition: its tests, an operator for each, and room for negations.
+pub const OPS_PER_RULE_MAX: usize = 4 * TESTS_PER_RULE_MAX;
+/// Values that a condition keeps waiting at once: a chain of one operator needs two, nesting one more a level.
 pub const CONDITION_DEPTH_MAX: usize = 64;
+/// Agents in one artifact.
+pub const AGENTS_MAX: usize = 1_000;
+/// Entries of any small list: demands, metadata, teams to notify, sockets, variables.
+pub const LIST_MAX: usize = 256;
+/// Literals of one `in`.
+pub const IN_MAX: usize = 10_000;
+/// Bytes of a short text: a reason, a team, a path, a piece of metadata.
+pub const TEXT_BYTES_MAX: usize = 4_096;
+/// Bytes of a rule's rendering or of one literal: an `in` with many values is long.
+pub const LONG_TEXT_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of a regular expression's source.
+pub const EXPRESSION_BYTES_MAX: usize = 4_096;
+/// Bytes of a compiled regular expression: bounds memory and the time of one search a byte.
+pub const EXPRESSION_COMPILED_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a Unix socket's path: the kernel's limit without the final zero.
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// Bytes of a user's name, as `useradd` allows.
+pub const USER_BYTES_MAX: usize = 32;
+/// Longest cold start, milliseconds: an hour.
+pub const COLD_START_MS_MAX: u64 = 3_600_000;
 
 /// A compiled `governance.fms`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -243,4 +272,412 @@ pub mod capabilities {
         MODE_SHADOW,
         REVEAL,
     ];
+}
+
+/// Why bytes, or a policy, are no artifact.
+#[derive(Debug, thiserror::Error)]
+pub enum ArtifactInvalid {
+    /// Beyond [`ARTIFACT_BYTES_MAX`].
+    #[error("artifact has {bytes} bytes, more than {ARTIFACT_BYTES_MAX}")]
+    TooLarge {
+        /// How many.
+        bytes: usize,
+    },
+    /// Another file, or an artifact of another version.
+    #[error("not an artifact of version 1")]
+    Magic,
+    /// The bytes behind the magic make no policy.
+    #[error("artifact does not decode: {0}")]
+    Encoding(#[source] postcard::Error),
+    /// The same policy is written in another way.
+    #[error("artifact is not in its canonical form")]
+    NotCanonical,
+    /// What it says is out of bounds.
+    #[error("{place}: {fault}")]
+    Content {
+        /// Where: `agent x, rule at line 7`.
+        place: String,
+        /// What.
+        #[source]
+        fault: Fault,
+    },
+}
+
+/// What is wrong with a part of an artifact.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// A limit is passed.
+    #[error("more than {max} {what}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many may be there.
+        max: usize,
+    },
+    /// Empty where something must be.
+    #[error("{0} is empty")]
+    Empty(&'static str),
+    /// Not in order, or twice the same.
+    #[error("{0} are not sorted, each once")]
+    NotSorted(&'static str),
+    /// An index that leads nowhere.
+    #[error("{0} that does not exist")]
+    NoSuch(&'static str),
+    /// A condition whose operators and operands do not balance.
+    #[error("condition is not balanced")]
+    Unbalanced,
+    /// `in` with values of several types.
+    #[error("`in` list has values of several types")]
+    MixedTypes,
+    /// A file of flat rules has no other agents.
+    #[error("an agent without a name stands beside others")]
+    AnonymousBesideOthers,
+    /// A value that cannot be.
+    #[error("{0} is out of range")]
+    OutOfRange(&'static str),
+    /// A bad name.
+    #[error("{what}: {source}")]
+    Name {
+        /// Whose.
+        what: &'static str,
+        /// Why.
+        source: NameInvalid,
+    },
+    /// A bad pattern.
+    #[error(transparent)]
+    Pattern(#[from] PatternInvalid),
+    /// A regular expression that does not compile, or becomes too large.
+    #[error("regular expression `{expression}`: {source}")]
+    Expression {
+        /// As written.
+        expression: String,
+        /// Why; the engine's words.
+        source: Box<regex::Error>,
+    },
+}
+
+/// The bytes of a policy.
+///
+/// # Errors
+/// What no daemon would load: the same checks as [`decode`], so that a compiler cannot emit it.
+pub fn encode(artifact: &Artifact) -> Result<Vec<u8>, ArtifactInvalid> {
+    check(artifact)?;
+    for agent in &artifact.agents {
+        for test in &agent.tests {
+            if let Ask::Matches(source) = &test.ask {
+                compile_expression(&agent.name, source)?;
+            }
+        }
+    }
+    let bytes = to_bytes(artifact)?;
+    bounded(&bytes)?;
+    Ok(bytes)
+}
+
+/// The policy that bytes hold. Regular expressions are compiled, and so proven, by [`crate::policy::Policy::load`].
+///
+/// # Errors
+/// Everything but exactly the bytes that [`encode`] makes.
+pub fn decode(bytes: &[u8]) -> Result<Artifact, ArtifactInvalid> {
+    bounded(bytes)?;
+    let body = bytes
+        .strip_prefix(ARTIFACT_MAGIC)
+        .ok_or(ArtifactInvalid::Magic)?;
+    let artifact: Artifact = postcard::from_bytes(body).map_err(ArtifactInvalid::Encoding)?;
+    if to_bytes(&artifact)? != bytes {
+        return Err(ArtifactInvalid::NotCanonical);
+    }
+    check(&artifact)?;
+    Ok(artifact)
+}
+
+/// What names an artifact: SHA-256 of its bytes.
+pub fn digest(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+/// Compiles an expression of an agent's test, within the limits that every artifact keeps.
+///
+/// # Errors
+/// It does not compile, or becomes too large.
+pub fn compile_expression(agent: &str, source: &str) -> Result<Regex, ArtifactInvalid> {
+    RegexBuilder::new(source)
+        .size_limit(EXPRESSION_COMPILED_BYTES_MAX)
+        .build()
+        .map_err(|error| {
+            let fault = Fault::Expression {
+                expression: source.to_owned(),
+                source: Box::new(error),
+            };
+            ArtifactInvalid::Content {
+                place: place_of(agent),
+                fault,
+            }
+        })
+}
+
+fn bounded(bytes: &[u8]) -> Result<(), ArtifactInvalid> {
+    if bytes.len() > ARTIFACT_BYTES_MAX {
+        return Err(ArtifactInvalid::TooLarge { bytes: bytes.len() });
+    }
+    Ok(())
+}
+
+fn to_bytes(artifact: &Artifact) -> Result<Vec<u8>, ArtifactInvalid> {
+    postcard::to_extend(artifact, ARTIFACT_MAGIC.to_vec()).map_err(ArtifactInvalid::Encoding)
+}
+
+fn place_of(agent: &str) -> String {
+    if agent.is_empty() {
+        "agent without a name".to_owned()
+    } else {
+        format!("agent `{agent}`")
+    }
+}
+
+/// Every limit and every order, except that expressions compile.
+fn check(artifact: &Artifact) -> Result<(), ArtifactInvalid> {
+    let at = |place: &str| {
+        let place = place.to_owned();
+        move |fault| ArtifactInvalid::Content { place, fault }
+    };
+    check_list("demands", &artifact.requires).map_err(at("artifact"))?;
+    check_runtime(&artifact.runtime).map_err(at("runtime"))?;
+    check_agents(&artifact.agents).map_err(at("agents"))?;
+    for agent in &artifact.agents {
+        check_agent(agent).map_err(at(&place_of(&agent.name)))?;
+        for rule in &agent.rules {
+            let place = || format!("{}, rule at line {}", place_of(&agent.name), rule.line);
+            check_rule(rule, agent.tests.len()).map_err(|fault| ArtifactInvalid::Content {
+                place: place(),
+                fault,
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn check_runtime(runtime: &Runtime) -> Result<(), Fault> {
+    check_list("kept variables", &runtime.keep_env)?;
+    if runtime
+        .keep_env
+        .iter()
+        .any(|name| name.contains(['=', '\0']))
+    {
+        return Err(Fault::OutOfRange("name of a kept variable"));
+    }
+    check_list("allowed sockets", &runtime.allowed_sockets)?;
+    let is_path = |path: &String| {
+        path.starts_with('/') && path.len() <= SOCKET_PATH_BYTES_MAX && !path.contains('\0')
+    };
+    if !runtime.allowed_sockets.iter().all(is_path) {
+        return Err(Fault::OutOfRange("path of an allowed socket"));
+    }
+    if runtime.cold_start_deny_window_ms == 0
+        || runtime.cold_start_deny_window_ms > COLD_START_MS_MAX
+    {
+        return Err(Fault::OutOfRange("cold start deny window"));
+    }
+    Ok(())
+}
+
+fn check_agents(agents: &[AgentPolicy]) -> Result<(), Fault> {
+    at_most("agents", agents.len(), AGENTS_MAX)?;
+    ascending("agents", agents.iter().map(|agent| &agent.name))?;
+    match agents {
+        [] => Err(Fault::Empty("list of agents")),
+        [only] if only.name.is_empty() => Ok(()),
+        [first, ..] if first.name.is_empty() => Err(Fault::AnonymousBesideOthers),
+        all => all.iter().try_for_each(|agent| {
+            call::check_agent_name(&agent.name).map_err(|source| Fault::Name {
+                what: "agent",
+                source,
+            })
+        }),
+    }
+}
+
+fn check_agent(agent: &AgentPolicy) -> Result<(), Fault> {
+    if let Some(user) = &agent.run_as {
+        let named = |source| Fault::Name {
+            what: "user of `run_as`",
+            source,
+        };
+        call::check_name(user, USER_BYTES_MAX, "_-.").map_err(named)?;
+    }
+    at_most("pieces of metadata", agent.metadata.len(), LIST_MAX)?;
+    ascending("metadata", agent.metadata.iter().map(|(key, _)| key))?;
+    for (key, value) in &agent.metadata {
+        check_text("key of metadata", key)?;
+        at_most("bytes of metadata", value.len(), TEXT_BYTES_MAX)?;
+    }
+    at_most("rules", agent.rules.len(), RULES_MAX)?;
+    ascending("fields", agent.fields.iter())?;
+    agent.fields.iter().try_for_each(check_field)?;
+    let distinct: HashSet<&Test> = agent.tests.iter().collect();
+    if distinct.len() != agent.tests.len() {
+        return Err(Fault::NotSorted("tests"));
+    }
+    agent
+        .tests
+        .iter()
+        .try_for_each(|test| check_test(test, agent.fields.len()))
+}
+
+fn check_field(field: &Field) -> Result<(), Fault> {
+    let Field::Args(path) = field else {
+        return Ok(());
+    };
+    if path.is_empty() {
+        return Err(Fault::Empty("path of an argument"));
+    }
+    at_most("levels of an argument", path.len(), json::DEPTH_MAX)?;
+    path.iter()
+        .try_for_each(|name| check_text("name of an argument", name))
+}
+
+fn check_test(test: &Test, fields: usize) -> Result<(), Fault> {
+    let exists = |field: u32| {
+        ((field as usize) < fields)
+            .then_some(())
+            .ok_or(Fault::NoSuch("test of a field"))
+    };
+    exists(test.field)?;
+    match &test.ask {
+        Ask::Equals(literal) | Ask::Contains(literal) => check_literal(literal),
+        Ask::CompareField(_, other) => exists(*other),
+        Ask::In(list) => {
+            let first = list.first().ok_or(Fault::Empty("`in` list"))?;
+            at_most("values of an `in` list", list.len(), IN_MAX)?;
+            if list
+                .iter()
+                .any(|item| std::mem::discriminant(item) != std::mem::discriminant(first))
+            {
+                return Err(Fault::MixedTypes);
+            }
+            ascending("values of an `in` list", list.iter())?;
+            list.iter().try_for_each(check_literal)
+        }
+        Ask::Matches(source) => at_most(
+            "bytes of a regular expression",
+            source.len(),
+            EXPRESSION_BYTES_MAX,
+        ),
+        Ask::Compare(..) | Ask::Has | Ask::IsTrue => Ok(()),
+    }
+}
+
+fn check_literal(literal: &Literal) -> Result<(), Fault> {
+    match literal {
+        Literal::String(text) => at_most("bytes of a string", text.len(), LONG_TEXT_BYTES_MAX),
+        Literal::Bool(_) | Literal::Number(_) => Ok(()),
+    }
+}
+
+fn check_rule(rule: &Rule, tests: usize) -> Result<(), Fault> {
+    pattern::check(&rule.pattern)?;
+    check_condition(&rule.condition, tests)?;
+    at_most(
+        "bytes of a reason",
+        rule.reason.as_ref().map_or(0, String::len),
+        TEXT_BYTES_MAX,
+    )?;
+    check_list("teams to notify", &rule.notify)?;
+    at_most("bytes of a rule", rule.text.len(), LONG_TEXT_BYTES_MAX)?;
+    if rule.line == 0 {
+        Err(Fault::OutOfRange("line"))
+    } else {
+        Ok(())
+    }
+}
+
+/// Runs the stack without values: it never underflows, never passes its limit, and ends with one.
+fn check_condition(condition: &[Op], tests: usize) -> Result<(), Fault> {
+    if condition.is_empty() {
+        return Ok(());
+    }
+    at_most("steps of a condition", condition.len(), OPS_PER_RULE_MAX)?;
+    let asked = condition
+        .iter()
+        .filter(|op| matches!(op, Op::Test(_)))
+        .count();
+    at_most("tests in a condition", asked, TESTS_PER_RULE_MAX)?;
+    let mut waiting = 0_usize;
+    for op in condition {
+        waiting = match op {
+            Op::Test(test) if (*test as usize) >= tests => {
+                return Err(Fault::NoSuch("condition has a test"));
+            }
+            Op::Test(_) | Op::Const(_) => waiting + 1,
+            Op::And | Op::Or if waiting < 2 => return Err(Fault::Unbalanced),
+            Op::And | Op::Or => waiting - 1,
+            Op::Not if waiting < 1 => return Err(Fault::Unbalanced),
+            Op::Not => waiting,
+        };
+        at_most("levels of a condition", waiting, CONDITION_DEPTH_MAX)?;
+    }
+    if waiting == 1 {
+        Ok(())
+    } else {
+        Err(Fault::Unbalanced)
+    }
+}
+
+/// A short list of short texts, sorted, each once, none empty.
+fn check_list(what: &'static str, list: &[String]) -> Result<(), Fault> {
+    at_most(what, list.len(), LIST_MAX)?;
+    ascending(what, list.iter())?;
+    list.iter().try_for_each(|text| check_text(what, text))
+}
+
+fn check_text(what: &'static str, text: &str) -> Result<(), Fault> {
+    if text.is_empty() {
+        return Err(Fault::Empty(what));
+    }
+    at_most("bytes of a text", text.len(), TEXT_BYTES_MAX)
+}
+
+const fn at_most(what: &'static str, count: usize, max: usize) -> Result<(), Fault> {
+    if count > max {
+        Err(Fault::TooMany { what, max })
+    } else {
+        Ok(())
+    }
+}
+
+fn ascending<T: Ord>(
+    what: &'static str,
+    items: impl Iterator<Item = T> + Clone,
+) -> Result<(), Fault> {
+    let next = items.clone().skip(1);
+    if items.zip(next).all(|(a, b)| a < b) {
+        Ok(())
+    } else {
+        Err(Fault::NotSorted(what))
+    }
+}
+
+impl fmt::Display for Field {
+    /// As a person reads it: `args.to.domain`; a name that is no plain word stands in quotes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = match self {
+            Field::Tool => return f.write_str("tool"),
+            Field::Agent => return f.write_str("agent"),
+            Field::Args(path) => path,
+        };
+        f.write_str("args")?;
+        for name in path {
+            if name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+            {
+                write!(f, ".{name}")?;
+            } else {
+                let mut quoted = String::new();
+                json::write_string(name, &mut quoted);
+                write!(f, ".{quoted}")?;
+            }
+        }
+        Ok(())
+    }
 }

@@ -1,3 +1,130 @@
 //! What a policy is once it is compiled, and how a call is put to it. Its meaning is defined in `docs/semantics.md`.
 
 pub mod artifact;
+pub(crate) mod conditions;
+pub(crate) mod index;
+pub mod pattern;
+
+use crate::policy::artifact::{AgentPolicy, Artifact, ArtifactInvalid, Ask, Field, Rule};
+use crate::policy::index::Index;
+use regex::Regex;
+
+/// A policy that is ready to decide: checked, with its expressions compiled and its rules indexed by tool.
+///
+/// Only [`Policy::load`] makes it, so a policy that decides has passed every check of the artifact.
+#[derive(Debug)]
+pub struct Policy {
+    artifact: Artifact,
+    digest: [u8; 32],
+    agents: Vec<Loaded>,
+}
+
+/// What an agent's part becomes at load; stands at the same place as the agent in the artifact.
+#[derive(Debug)]
+struct Loaded {
+    index: Index,
+    /// One for each test, for those that match an expression.
+    expressions: Vec<Option<Regex>>,
+    /// Each field as a person reads it, `args.a.b`.
+    field_names: Vec<String>,
+}
+
+/// One agent's rules, as a decision uses them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules<'p> {
+    pub(crate) policy: &'p AgentPolicy,
+    loaded: &'p Loaded,
+}
+
+impl Policy {
+    /// Makes a policy of an artifact's bytes.
+    ///
+    /// # Errors
+    /// The bytes are not exactly an artifact within every limit.
+    pub fn load(bytes: &[u8]) -> Result<Policy, ArtifactInvalid> {
+        let artifact = artifact::decode(bytes)?;
+        let agents = artifact
+            .agents
+            .iter()
+            .map(Loaded::new)
+            .collect::<Result<_, _>>()?;
+        Ok(Policy {
+            artifact,
+            digest: artifact::digest(bytes),
+            agents,
+        })
+    }
+
+    /// Makes a policy of an artifact that was not encoded yet: for `check` and its examples.
+    ///
+    /// # Errors
+    /// As [`Policy::load`].
+    pub fn of(artifact: &Artifact) -> Result<Policy, ArtifactInvalid> {
+        Policy::load(&artifact::encode(artifact)?)
+    }
+
+    /// SHA-256 of the artifact's bytes.
+    pub const fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
+    /// The artifact.
+    pub const fn artifact(&self) -> &Artifact {
+        &self.artifact
+    }
+
+    /// The part that holds for an agent: its own, or the anonymous one of a file of flat rules, which holds for all.
+    pub fn agent(&self, name: &str) -> Option<&AgentPolicy> {
+        self.rules(name).map(|rules| rules.policy)
+    }
+
+    pub(crate) fn rules(&self, name: &str) -> Option<Rules<'_>> {
+        let agents = &self.artifact.agents;
+        let find = |name: &str| {
+            agents
+                .binary_search_by(|agent| agent.name.as_str().cmp(name))
+                .ok()
+        };
+        let at = find(name).or_else(|| find(""))?;
+        Some(Rules {
+            policy: agents.get(at)?,
+            loaded: self.agents.get(at)?,
+        })
+    }
+}
+
+impl Loaded {
+    fn new(agent: &AgentPolicy) -> Result<Loaded, ArtifactInvalid> {
+        let expression = |ask: &Ask| match ask {
+            Ask::Matches(source) => artifact::compile_expression(&agent.name, source).map(Some),
+            _ => Ok(None),
+        };
+        Ok(Loaded {
+            index: Index::new(&agent.rules),
+            expressions: agent
+                .tests
+                .iter()
+                .map(|test| expression(&test.ask))
+                .collect::<Result<_, _>>()?,
+            field_names: agent.fields.iter().map(Field::to_string).collect(),
+        })
+    }
+}
+
+impl<'p> Rules<'p> {
+    /// The rules whose pattern matches the tool, `deny!` first, else in file order, with their place in the file.
+    pub(crate) fn candidates(self, tool: &str) -> impl Iterator<Item = (u32, &'p Rule)> {
+        self.loaded.index.candidates(tool, &self.policy.rules)
+    }
+
+    pub(crate) fn expression(self, test: u32) -> Option<&'p Regex> {
+        self.loaded.expressions.get(test as usize)?.as_ref()
+    }
+
+    pub(crate) fn field_name(self, field: u32) -> &'p str {
+        self.loaded
+            .field_names
+            .get(field as usize)
+            .map_or("", String::as_str)
+    }
+}
