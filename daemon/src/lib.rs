@@ -1,6 +1,16 @@
 //! `farameshd`: adapters around the core, no decisions.
 
+/// `daemon.toml`: every path and every number.
 pub mod config;
+
+/// The daemon gives up what it does not need.
+pub mod confine;
+
+/// Who may connect, how many, for how long.
+pub mod listen;
+
+/// What the kernel says of a peer.
+pub mod peers;
 
 /// The clock port.
 pub mod clock;
@@ -12,3 +22,6 @@ pub mod journal;
 pub mod reply;
 /// One thread decides, in one order.
 mod sequencer;
+
+/// What systemd is told.
+pub mod notify;
