@@ -4,7 +4,53 @@
 //! and their meaning are documented for other languages in `docs/journal-format.md`; `encode` and `decode` are the only
 //! code that knows them here.
 
-use crate::decision::Decision;
+mod canon;
+
+use memchr::memmem;
+use sha2::{Digest, Sha256};
+
+use crate::call::{AGENT_BYTES_MAX, TOOL_BYTES_MAX};
+use crate::checkpoint::STACK_NAME_BYTES_MAX;
+use crate::decision::{Code, Decision, Effect, Input};
+use crate::tree::Hash;
+use canon::{Reader, Writer};
+
+/// The format's version: the `v` of every record.
+pub const VERSION: u64 = 1;
+
+/// A record without the detail: names, hashes and, at a session's start, paths, a command and names of variables.
+pub const RECORD_BYTES_MAX: usize = 256 << 10;
+
+/// The arguments are at most 1 MiB and at most double when they are quoted; the inputs are bounded below. Together
+/// with the record it stays under a frame's limit.
+pub const DETAIL_BYTES_MAX: usize = (4 << 20) - RECORD_BYTES_MAX - 1024;
+
+/// A session's id.
+const SESSION_BYTES_MAX: usize = 128;
+/// A sentence for people: a reason, a warning, what was measured.
+const SENTENCE_BYTES_MAX: usize = 512;
+/// A version, a boot id, a status, a code.
+const WORD_BYTES_MAX: usize = 64;
+/// A path, as Linux bounds it. A cgroup's path is one.
+const PATH_BYTES_MAX: usize = 4096;
+/// A rule's reason is the longest message that there is.
+const MESSAGE_BYTES_MAX: usize = 4096;
+/// An outcome's own words.
+const OUTCOME_BYTES_MAX: usize = 256;
+/// Words of a command line; the attach protocol bounds all of them to 4 KiB.
+const COMMAND_WORDS_MAX: usize = 256;
+/// Variables that a launch removed: a crowded environment has about a hundred in all.
+const STRIPPED_MAX: usize = 512;
+/// Layers that are probed.
+const PROBES_MAX: usize = 128;
+/// Sentences in a start record.
+const WARNINGS_MAX: usize = 32;
+/// Pairs of session and code in one dropped record; the rest is summed up under `-`.
+const DROPPED_MAX: usize = 256;
+/// Names in a decision's `missing`, `notify` and `effects`.
+const NAMES_MAX: usize = 1024;
+/// A value that a rule read is kept up to here; of a longer one, its digest. The whole is in the arguments.
+const INPUT_VALUE_BYTES_MAX: usize = 1024;
 
 /// The chain's and the clock's part of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +74,22 @@ pub enum RunMode {
     Enforced,
     /// One user: any process of it can be any agent.
     Development,
+}
+
+impl RunMode {
+    /// The word in records and in `status`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            RunMode::Enforced => "enforced",
+            RunMode::Development => "development",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        [RunMode::Enforced, RunMode::Development]
+            .into_iter()
+            .find(|mode| mode.as_str() == word)
+    }
 }
 
 /// Both clocks, read together.
@@ -127,6 +189,10 @@ pub struct DecisionRecord {
     pub policy: [u8; 32],
     /// The verdict. Its effect, `would` and code go into the record; the rest into the detail beside it.
     pub decision: Decision,
+    /// 1-based line of the deciding rule in the policy's source, where a rule decided.
+    pub line: Option<u32>,
+    /// Exact state deltas: (counter, what was added), sorted by counter.
+    pub effects: Vec<(String, i64)>,
     /// Canonical text of the arguments, unredacted: committed to in the record, redacted in the detail.
     pub arguments: String,
     /// Fresh randomness for the two commitments.
@@ -142,6 +208,22 @@ pub enum Door {
     Govern,
     /// A question without an act: `Can`, or an operator's `DryRun`.
     Probe,
+}
+
+impl Door {
+    /// The word in records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Door::Govern => "govern",
+            Door::Probe => "probe",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        [Door::Govern, Door::Probe]
+            .into_iter()
+            .find(|door| door.as_str() == word)
+    }
 }
 
 /// See [`Body::Outcome`].
@@ -196,3 +278,578 @@ pub struct Encoded {
     /// The salts of a decision, args then detail; zero where the kind has none.
     pub salts: [[u8; 16]; 2],
 }
+
+/// Why a body cannot become a record. All of these are faults of ours: what comes from outside is bounded at the door.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A name that must not be cut.
+    #[error("`{field}` has {found} bytes, where {max} is the limit")]
+    NameTooLong {
+        /// Its key.
+        field: &'static str,
+        /// Its length in bytes.
+        found: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// An integer that is not exact in every language.
+    #[error("`{field}` is not below 2^53")]
+    NumberTooBig {
+        /// Its key.
+        field: &'static str,
+    },
+    /// Record or detail beyond its limit.
+    #[error("the {what} has {found} bytes, where {max} is the limit")]
+    TooLong {
+        /// `record` or `detail`.
+        what: &'static str,
+        /// Its length in bytes.
+        found: usize,
+        /// The limit.
+        max: usize,
+    },
+}
+
+/// Why bytes are not a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a canonical record: {why}, at byte {at}")]
+pub struct Malformed {
+    /// Offset in the record.
+    pub at: usize,
+    /// In a few words.
+    pub why: &'static str,
+}
+
+/// `SHA-256(salt ‖ text)`: shows nothing of a text that could be guessed, to one who lacks the salt.
+pub fn commitment(salt: &[u8; 16], text: &[u8]) -> Hash {
+    let mut hasher = Sha256::new();
+    hasher.update(salt);
+    hasher.update(text);
+    hasher.finalize().into()
+}
+
+/// Writes a record down: the same header and body always give the same bytes.
+///
+/// Texts for people are cut at their limit, at a character, and end in `…` then; names are never cut.
+///
+/// # Errors
+/// See [`Error`].
+pub fn encode(header: &Header, body: &Body) -> Result<Encoded, Error> {
+    name("stack", &header.stack, STACK_NAME_BYTES_MAX)?;
+    if let Body::Decision(decision) = body {
+        return encode_decision(header, decision);
+    }
+    let mut w = Writer::record(header, kind_of(body));
+    match body {
+        Body::Decision(_) => {}
+        Body::Start(start) => encode_start(&mut w, start),
+        Body::Stop { reason } => w.str("reason", &cut(reason, SENTENCE_BYTES_MAX)),
+        Body::Activation(activation) => encode_activation(&mut w, activation),
+        Body::Outcome(outcome) => encode_outcome(&mut w, outcome)?,
+        Body::SessionStart(session) => encode_session_start(&mut w, session)?,
+        Body::SessionEnd {
+            session,
+            reason,
+            calls,
+        } => {
+            name("session", session, SESSION_BYTES_MAX)?;
+            w.uint("calls", *calls);
+            w.str("reason", &cut(reason, SENTENCE_BYTES_MAX));
+            w.str("session", session);
+        }
+        Body::Dropped { counts } => encode_dropped(&mut w, counts),
+        Body::ClockStep { step_ms } => w.int("step_ms", *step_ms),
+    }
+    let record = bounded("record", w.finish()?, RECORD_BYTES_MAX)?;
+    Ok(Encoded {
+        record,
+        detail: Vec::new(),
+        salts: [[0; 16]; 2],
+    })
+}
+
+/// The word in a record's `kind`.
+pub const fn kind_of(body: &Body) -> &'static str {
+    match body {
+        Body::Start(_) => "start",
+        Body::Stop { .. } => "stop",
+        Body::Activation(_) => "activation",
+        Body::Decision(_) => "decision",
+        Body::Outcome(_) => "outcome",
+        Body::SessionStart(_) => "session_start",
+        Body::SessionEnd { .. } => "session_end",
+        Body::Dropped { .. } => "dropped",
+        Body::ClockStep { .. } => "clock_step",
+    }
+}
+
+fn encode_decision(header: &Header, d: &DecisionRecord) -> Result<Encoded, Error> {
+    name("agent", &d.agent, AGENT_BYTES_MAX)?;
+    name("tool", &d.tool, TOOL_BYTES_MAX)?;
+    name(
+        "session",
+        d.session.as_deref().unwrap_or_default(),
+        SESSION_BYTES_MAX,
+    )?;
+    let detail = bounded("detail", encode_detail(d)?, DETAIL_BYTES_MAX)?;
+    let mut w = Writer::record(header, "decision");
+    w.str("agent", &d.agent);
+    w.hash("args", &commitment(&d.args_salt, d.arguments.as_bytes()));
+    w.bool("attested", d.attested);
+    w.optional_str("code", d.decision.code.map(Code::as_str));
+    w.hash("detail", &commitment(&d.detail_salt, &detail));
+    w.str("door", d.door.as_str());
+    w.str("effect", d.decision.effect.as_str());
+    w.digest("policy", &d.policy);
+    w.optional_str("session", d.session.as_deref());
+    w.str("tool", &d.tool);
+    w.uint("uid", d.uid.into());
+    w.optional_str("would", d.decision.would.map(Effect::as_str));
+    let record = bounded("record", w.finish()?, RECORD_BYTES_MAX)?;
+    Ok(Encoded {
+        record,
+        detail,
+        salts: [d.args_salt, d.detail_salt],
+    })
+}
+
+/// What the record only commits to: how the decision came about, and the arguments.
+fn encode_detail(d: &DecisionRecord) -> Result<Vec<u8>, Error> {
+    let decision = &d.decision;
+    let mut w = Writer::object(512 + d.arguments.len());
+    w.str("args", &d.arguments);
+    w.objects(
+        "effects",
+        d.effects.iter().take(NAMES_MAX),
+        |w, (counter, add)| {
+            w.int("add", *add);
+            w.str("counter", &cut(counter, SENTENCE_BYTES_MAX));
+        },
+    );
+    w.objects(
+        "inputs",
+        decision.inputs.iter().take(NAMES_MAX),
+        encode_input,
+    );
+    w.optional_uint("line", d.line.map(u64::from));
+    w.str("message", &cut(&decision.message, MESSAGE_BYTES_MAX));
+    w.strings(
+        "missing",
+        bounded_list(&decision.missing, NAMES_MAX, SENTENCE_BYTES_MAX),
+    );
+    w.strings(
+        "notify",
+        bounded_list(&decision.notify, NAMES_MAX, SENTENCE_BYTES_MAX),
+    );
+    // No policy can ask for redaction yet: the arguments above are always whole.
+    w.strings("redacted", [""; 0]);
+    w.optional_uint("rule", decision.rule.map(u64::from));
+    w.finish()
+}
+
+/// A value too long to keep is named by its digest, which no canonical JSON text looks like.
+fn encode_input(w: &mut Writer<'_>, input: &Input) {
+    w.str("field", &cut(&input.field, SENTENCE_BYTES_MAX));
+    w.str("source", input.source);
+    match &input.value {
+        Some(value) if value.len() > INPUT_VALUE_BYTES_MAX => {
+            w.digest("value", &Sha256::digest(value).into())
+        }
+        value => w.optional_str("value", value.as_deref()),
+    }
+}
+
+fn encode_start(w: &mut Writer<'_>, start: &Start) {
+    w.str("boot_id", &cut(&start.boot_id, WORD_BYTES_MAX));
+    w.uint("cut_bytes", start.cut_bytes);
+    w.uint("pid", start.pid.into());
+    w.uint("uid", start.uid.into());
+    w.str("version", &cut(&start.version, WORD_BYTES_MAX));
+    w.strings(
+        "warnings",
+        bounded_list(&start.warnings, WARNINGS_MAX, SENTENCE_BYTES_MAX),
+    );
+}
+
+fn encode_activation(w: &mut Writer<'_>, activation: &Activation) {
+    w.digest("manifest", &activation.manifest);
+    w.uint("number", activation.number);
+    w.digest("policy", &activation.digest);
+    w.str("policy_mode", &cut(&activation.policy_mode, WORD_BYTES_MAX));
+}
+
+fn encode_outcome(w: &mut Writer<'_>, outcome: &Outcome) -> Result<(), Error> {
+    name(
+        "session",
+        outcome.session.as_deref().unwrap_or_default(),
+        SESSION_BYTES_MAX,
+    )?;
+    w.uint("of", outcome.of);
+    w.optional_hash("result", outcome.result_digest.as_ref());
+    w.optional_str("session", outcome.session.as_deref());
+    w.str("status", &cut(&outcome.status, WORD_BYTES_MAX));
+    w.str("text", &cut(&outcome.detail, OUTCOME_BYTES_MAX));
+    Ok(())
+}
+
+fn encode_session_start(w: &mut Writer<'_>, session: &SessionStart) -> Result<(), Error> {
+    name("agent", &session.agent, AGENT_BYTES_MAX)?;
+    name("boot_id", &session.boot_id, WORD_BYTES_MAX)?;
+    name("cgroup", &session.cgroup, PATH_BYTES_MAX)?;
+    name("session", &session.session, SESSION_BYTES_MAX)?;
+    name("workspace", &session.workspace, PATH_BYTES_MAX)?;
+    w.str("agent", &session.agent);
+    w.str("boot_id", &session.boot_id);
+    w.str("cgroup", &session.cgroup);
+    w.strings(
+        "command",
+        bounded_list(&session.command, COMMAND_WORDS_MAX, PATH_BYTES_MAX),
+    );
+    w.uint("pid", session.pid.into());
+    w.objects(
+        "probes",
+        session.probes.iter().take(PROBES_MAX),
+        |w, (layer, enforced, measured)| {
+            w.bool("enforced", *enforced);
+            w.str("layer", &cut(layer, WORD_BYTES_MAX));
+            w.str("measured", &cut(measured, SENTENCE_BYTES_MAX));
+        },
+    );
+    w.str("session", &session.session);
+    w.uint("start_ticks", session.start_ticks);
+    w.strings(
+        "stripped_env",
+        bounded_list(&session.stripped_env, STRIPPED_MAX, WORD_BYTES_MAX * 2),
+    );
+    w.uint("uid", session.uid.into());
+    w.str("workspace", &session.workspace);
+    Ok(())
+}
+
+/// Counts are never lost: what does not fit is summed up under session `-` and code `-`.
+fn encode_dropped(w: &mut Writer<'_>, counts: &[(String, String, u64)]) {
+    let (named, rest) = counts
+        .split_at_checked(DROPPED_MAX)
+        .unwrap_or((counts, &[]));
+    let rest = rest.iter().map(|(_, _, count)| count).sum::<u64>();
+    let rest = Some(("-", "-", rest)).filter(|(_, _, count)| *count > 0);
+    let named = named
+        .iter()
+        .map(|(session, code, count)| (session.as_str(), code.as_str(), *count));
+    w.objects("counts", named.chain(rest), |w, (session, code, count)| {
+        w.str("code", &cut(code, WORD_BYTES_MAX));
+        w.uint("count", count);
+        w.str("session", &cut(session, SESSION_BYTES_MAX));
+    });
+}
+
+fn name(field: &'static str, value: &str, max: usize) -> Result<(), Error> {
+    if value.len() <= max {
+        Ok(())
+    } else {
+        Err(Error::NameTooLong {
+            field,
+            found: value.len(),
+            max,
+        })
+    }
+}
+
+fn bounded(what: &'static str, bytes: Vec<u8>, max: usize) -> Result<Vec<u8>, Error> {
+    if bytes.len() <= max {
+        Ok(bytes)
+    } else {
+        Err(Error::TooLong {
+            what,
+            found: bytes.len(),
+            max,
+        })
+    }
+}
+
+/// At most `max` bytes, cut at a character and marked.
+fn cut(text: &str, max: usize) -> std::borrow::Cow<'_, str> {
+    const MARK: &str = "…";
+    if text.len() <= max {
+        return text.into();
+    }
+    let end = (0..=max.saturating_sub(MARK.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0);
+    format!("{}{MARK}", text.get(..end).unwrap_or_default()).into()
+}
+
+/// At most `count` texts of at most `max` bytes; a longer list ends in one that says how many are missing.
+fn bounded_list(
+    texts: &[String],
+    count: usize,
+    max: usize,
+) -> impl Iterator<Item = std::borrow::Cow<'_, str>> {
+    let kept = if texts.len() <= count {
+        texts.len()
+    } else {
+        count.saturating_sub(1)
+    };
+    let more = (kept < texts.len()).then(|| format!("… and {} more", texts.len() - kept).into());
+    texts
+        .iter()
+        .take(kept)
+        .map(move |text| cut(text, max))
+        .chain(more)
+}
+
+/// A record as it is read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordView {
+    /// The chain's and the clock's part.
+    pub header: Header,
+    /// What happened.
+    pub body: BodyView,
+}
+
+/// What happened, as far as the record itself says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BodyView {
+    /// See [`Body::Start`].
+    Start(Start),
+    /// See [`Body::Stop`].
+    Stop {
+        /// Why.
+        reason: String,
+    },
+    /// See [`Body::Activation`].
+    Activation(Activation),
+    /// See [`Body::Decision`].
+    Decision(Box<DecisionView>),
+    /// See [`Body::Outcome`].
+    Outcome(Outcome),
+    /// See [`Body::SessionStart`].
+    SessionStart(Box<SessionStart>),
+    /// See [`Body::SessionEnd`].
+    SessionEnd {
+        /// Which.
+        session: String,
+        /// Why.
+        reason: String,
+        /// Decisions that it was given.
+        calls: u64,
+    },
+    /// See [`Body::Dropped`].
+    Dropped {
+        /// (session or `-`, code, how many).
+        counts: Vec<(String, String, u64)>,
+    },
+    /// See [`Body::ClockStep`].
+    ClockStep {
+        /// Signed milliseconds that the wall clock gained.
+        step_ms: i64,
+    },
+}
+
+/// A decision's record: the verdict, and commitments to the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecisionView {
+    /// The session, if any.
+    pub session: Option<String>,
+    /// The agent that the call was decided for.
+    pub agent: String,
+    /// Whether the kernel said so.
+    pub attested: bool,
+    /// The peer's user.
+    pub uid: u32,
+    /// The way in.
+    pub door: Door,
+    /// The tool, as claimed.
+    pub tool: String,
+    /// What was answered.
+    pub effect: Effect,
+    /// In shadow mode: what enforcing would have answered.
+    pub would: Option<Effect>,
+    /// Absent on a plain permit.
+    pub code: Option<Code>,
+    /// Artifact in force.
+    pub policy: Hash,
+    /// `SHA-256(salt ‖ canonical arguments)`.
+    pub args: Hash,
+    /// `SHA-256(salt ‖ detail)`.
+    pub detail: Hash,
+}
+
+/// Reads a record. What is accepted is exactly what [`encode`] can write, in its canonical bytes.
+///
+/// # Errors
+/// Where the bytes are anything else.
+pub fn decode(record: &[u8]) -> Result<RecordView, Malformed> {
+    if record.len() > RECORD_BYTES_MAX {
+        return Err(Malformed {
+            at: 0,
+            why: "too long",
+        });
+    }
+    let text = str::from_utf8(record).map_err(|e| Malformed {
+        at: e.valid_up_to(),
+        why: "not UTF-8",
+    })?;
+    let mut r = Reader::record(text, find_kind(text)?);
+    let body = match find_kind(text)? {
+        "decision" => BodyView::Decision(Box::new(decode_decision(&mut r)?)),
+        "start" => BodyView::Start(decode_start(&mut r)?),
+        "stop" => BodyView::Stop {
+            reason: r.string_of("reason")?,
+        },
+        "activation" => BodyView::Activation(decode_activation(&mut r)?),
+        "outcome" => BodyView::Outcome(decode_outcome(&mut r)?),
+        "session_start" => BodyView::SessionStart(Box::new(decode_session_start(&mut r)?)),
+        "session_end" => {
+            let calls = r.uint("calls")?;
+            let reason = r.string_of("reason")?;
+            BodyView::SessionEnd {
+                session: r.string_of("session")?,
+                reason,
+                calls,
+            }
+        }
+        "dropped" => BodyView::Dropped {
+            counts: r.objects("counts", |r| {
+                let (code, count) = (r.string_of("code")?, r.uint("count")?);
+                Ok((r.string_of("session")?, code, count))
+            })?,
+        },
+        "clock_step" => BodyView::ClockStep {
+            step_ms: r.int("step_ms")?,
+        },
+        _ => return Err(r.malformed("unknown kind")),
+    };
+    Ok(RecordView {
+        header: r.finish()?,
+        body,
+    })
+}
+
+/// The value of the key `kind`, so that the reader knows which keys to expect. In canonical JSON every quote within a
+/// string is escaped, so this sequence of bytes can only be the key; the reader checks its place.
+fn find_kind(text: &str) -> Result<&str, Malformed> {
+    const KEY: &[u8] = b"\"kind\":\"";
+    let at = memmem::find(text.as_bytes(), KEY).ok_or(Malformed {
+        at: 0,
+        why: "no kind",
+    })?;
+    let rest = text.get(at + KEY.len()..).unwrap_or_default();
+    rest.split_once('"')
+        .map(|(kind, _)| kind)
+        .ok_or(Malformed { at, why: "no kind" })
+}
+
+fn decode_decision(r: &mut Reader<'_>) -> Result<DecisionView, Malformed> {
+    let agent = r.string_of("agent")?;
+    let args = r.hash("args")?;
+    let attested = r.bool("attested")?;
+    let code = r.optional_str("code")?;
+    let code = known(r, code, |word| {
+        Code::ALL.into_iter().find(|code| code.as_str() == word)
+    })?;
+    let detail = r.hash("detail")?;
+    let door = r.str("door")?;
+    let door = Door::parse(&door).ok_or(r.malformed("unknown door"))?;
+    let effect = r.str("effect")?;
+    let effect = parse_effect(&effect).ok_or(r.malformed("unknown effect"))?;
+    let policy = r.digest("policy")?;
+    let session = r.optional_str("session")?.map(Into::into);
+    let tool = r.string_of("tool")?;
+    let uid = r.u32("uid")?;
+    let would = r.optional_str("would")?;
+    let would = known(r, would, parse_effect)?;
+    Ok(DecisionView {
+        session,
+        agent,
+        attested,
+        uid,
+        door,
+        tool,
+        effect,
+        would,
+        code,
+        policy,
+        args,
+        detail,
+    })
+}
+
+/// `None` for `null`; an unknown word is an error.
+fn known<T>(
+    r: &Reader<'_>,
+    word: Option<std::borrow::Cow<'_, str>>,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, Malformed> {
+    word.map(|word| parse(&word).ok_or(r.malformed("unknown word")))
+        .transpose()
+}
+
+fn parse_effect(word: &str) -> Option<Effect> {
+    [Effect::Permit, Effect::Defer, Effect::Deny]
+        .into_iter()
+        .find(|effect| effect.as_str() == word)
+}
+
+fn decode_start(r: &mut Reader<'_>) -> Result<Start, Malformed> {
+    Ok(Start {
+        boot_id: r.string_of("boot_id")?,
+        cut_bytes: r.uint("cut_bytes")?,
+        pid: r.u32("pid")?,
+        uid: r.u32("uid")?,
+        version: r.string_of("version")?,
+        warnings: r.strings("warnings")?,
+    })
+}
+
+fn decode_activation(r: &mut Reader<'_>) -> Result<Activation, Malformed> {
+    Ok(Activation {
+        manifest: r.digest("manifest")?,
+        number: r.uint("number")?,
+        digest: r.digest("policy")?,
+        policy_mode: r.string_of("policy_mode")?,
+    })
+}
+
+fn decode_outcome(r: &mut Reader<'_>) -> Result<Outcome, Malformed> {
+    Ok(Outcome {
+        of: r.uint("of")?,
+        result_digest: r.optional_hash("result")?,
+        session: r.optional_str("session")?.map(Into::into),
+        status: r.string_of("status")?,
+        detail: r.string_of("text")?,
+    })
+}
+
+fn decode_session_start(r: &mut Reader<'_>) -> Result<SessionStart, Malformed> {
+    Ok(SessionStart {
+        agent: r.string_of("agent")?,
+        boot_id: r.string_of("boot_id")?,
+        cgroup: r.string_of("cgroup")?,
+        command: r.strings("command")?,
+        pid: r.u32("pid")?,
+        probes: r.objects("probes", |r| {
+            let enforced = r.bool("enforced")?;
+            let layer = r.string_of("layer")?;
+            Ok((layer, enforced, r.string_of("measured")?))
+        })?,
+        session: r.string_of("session")?,
+        start_ticks: r.uint("start_ticks")?,
+        stripped_env: r.strings("stripped_env")?,
+        uid: r.u32("uid")?,
+        workspace: r.string_of("workspace")?,
+    })
+}
+
+/// The whole arguments, from a detail; `None` where some were redacted, or the detail is not one.
+pub fn detail_arguments(detail: &[u8]) -> Option<String> {
+    // The list of what was redacted is the last key but one, and a key's quotes never stand inside a string.
+    let text = str::from_utf8(detail).ok()?;
+    let whole = memmem::find(text.as_bytes(), b",\"redacted\":[],\"rule\":").is_some();
+    let arguments = Reader::object(text).string_of("args").ok()?;
+    whole.then_some(arguments)
+}
+
+#[cfg(test)]
+mod tests;
