@@ -164,3 +164,110 @@ pub(crate) fn check_segments(name: &str) -> Result<(), NameInvalid> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::Problem;
+
+    #[test]
+    fn a_call_goes_on_as_canonical_text() {
+        let call = accept("stripe/refund", "support-bot", br#"{ "b": 1.0, "a": "x" }"#).unwrap();
+        assert_eq!(call.arguments_text(), r#"{"a":"x","b":1}"#);
+        assert_eq!(
+            (call.tool(), call.agent_claim()),
+            ("stripe/refund", "support-bot")
+        );
+    }
+
+    #[test]
+    fn arguments_that_are_no_object_are_refused() {
+        for text in ["[]", "1", "null", "\"{}\""] {
+            assert_eq!(
+                accept("t", "", text.as_bytes()),
+                Err(CallInvalid::NotAnObject),
+                "{text}"
+            );
+        }
+        let empty = JsonInvalid {
+            at: 0,
+            problem: Problem::End,
+        };
+        assert_eq!(accept("t", "", b""), Err(CallInvalid::Arguments(empty)));
+    }
+
+    #[test]
+    fn tool_names_of_the_wild_are_accepted() {
+        for name in [
+            "x",
+            "stripe/refund",
+            "mcp:server.tool-1",
+            "a/b/c_D",
+            "fs/.hidden",
+            "0",
+        ] {
+            assert_eq!(check_tool_name(name), Ok(()), "{name}");
+        }
+        assert_eq!(check_tool_name(&"x".repeat(TOOL_BYTES_MAX)), Ok(()));
+    }
+
+    #[test]
+    fn tool_names_that_could_deceive_a_rule_or_a_person_are_refused() {
+        use NameInvalid::{Character, DotSegment, Empty, EmptySegment, TooLong};
+        assert_eq!(check_tool_name(""), Err(Empty));
+        assert!(matches!(
+            check_tool_name(&"x".repeat(TOOL_BYTES_MAX + 1)),
+            Err(TooLong { .. })
+        ));
+        for name in ["/", "a/", "/a", "a//b"] {
+            assert_eq!(check_tool_name(name), Err(EmptySegment), "{name}");
+        }
+        for name in ["..", "a/../b", "a/.", "./a"] {
+            assert_eq!(check_tool_name(name), Err(DotSegment), "{name}");
+        }
+        let deceptive = [
+            "stripe/*",
+            "a b",
+            "a\0",
+            "a\n",
+            "a\u{202e}b",
+            "a\u{200b}",
+            "a\u{feff}",
+            "аdmin",
+            "ｄel",
+            "e\u{301}",
+            "a\u{1b}[0m",
+        ];
+        for name in deceptive {
+            assert!(
+                matches!(check_tool_name(name), Err(Character { .. })),
+                "{name:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_refused_character_is_shown_escaped() {
+        let message = accept("pay\u{202e}", "", b"{}").unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "tool name: `\\u{202e}` at byte 3: only letters a-z A-Z, digits and `_-.:/` may stand there"
+        );
+    }
+
+    #[test]
+    fn an_agent_claim_is_empty_or_a_name() {
+        assert!(accept("t", "", b"{}").is_ok());
+        for claim in [
+            "a/b",
+            "a b",
+            "bot\u{200d}",
+            &"x".repeat(AGENT_BYTES_MAX + 1),
+        ] {
+            assert!(
+                matches!(accept("t", claim, b"{}"), Err(CallInvalid::Agent(_))),
+                "{claim:?}"
+            );
+        }
+    }
+}

@@ -401,3 +401,174 @@ impl<'de> Deserialize<'de> for Decimal {
         Decimal::parse_canonical(&text).map_err(serde::de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::hash_map::DefaultHasher;
+    use std::hash::{Hash, Hasher};
+
+    fn number(text: &str) -> Decimal {
+        Decimal::parse(text).unwrap()
+    }
+
+    fn hash(number: &Decimal) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        number.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// The obvious twin: the number written out plainly, as a sign and so many digits before and after the point that
+    /// every number within the limits fits.
+    fn plain(text: &str) -> (bool, String) {
+        let (negative, text) = text
+            .strip_prefix('-')
+            .map_or((false, text), |rest| (true, rest));
+        let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        let exponent: i64 = exponent.parse().unwrap();
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let zeros = 2_500 + exponent - i64::try_from(fraction.len()).unwrap();
+        let digits = format!(
+            "{whole}{fraction}{}",
+            "0".repeat(usize::try_from(zeros).unwrap())
+        );
+        let zero = digits.bytes().all(|digit| digit == b'0');
+        (negative && !zero, format!("{digits:0>5000}"))
+    }
+
+    fn plain_order(a: &(bool, String), b: &(bool, String)) -> Ordering {
+        match (a.0, b.0) {
+            (false, false) => a.1.cmp(&b.1),
+            (true, true) => b.1.cmp(&a.1),
+            (a, b) => b.cmp(&a),
+        }
+    }
+
+    fn texts() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "-?(0|[1-9][0-9]{0,3})(\\.[0-9]{1,3})?([eE][+-]?[0-9])?",
+            "-?(0|[1-9][0-9]{0,24})(\\.[0-9]{1,24})?([eE][+-]?[0-9]{1,3})?",
+            "-?[1-9]0{0,30}(\\.0{1,30}[0-9])?",
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn numbers_agree_with_their_plain_twin(a in texts(), b in texts()) {
+            let (Ok(x), Ok(y)) = (Decimal::parse(&a), Decimal::parse(&b)) else { return Ok(()) };
+            let (p, q) = (plain(&a), plain(&b));
+            prop_assert_eq!(x.cmp(&y), plain_order(&p, &q));
+            prop_assert_eq!(x == y, p == q);
+            prop_assert_eq!(x.to_string() == y.to_string(), p == q);
+            prop_assert_eq!(plain(&x.to_string()), p);
+            prop_assert!(x != y || hash(&x) == hash(&y));
+        }
+
+        #[test]
+        fn canonical_text_is_a_fixpoint_and_the_only_one_that_is_decoded(text in texts()) {
+            let Ok(number) = Decimal::parse(&text) else { return Ok(()) };
+            let canonical = number.to_string();
+            prop_assert_eq!(Decimal::parse_canonical(&canonical).unwrap().to_string(), canonical.clone());
+            prop_assert_eq!(Decimal::parse_canonical(&text).is_ok(), text == canonical);
+        }
+
+        #[test]
+        fn machine_integers_keep_their_value(value: i64) {
+            prop_assert_eq!(Decimal::from(value).to_string(), value.to_string());
+            prop_assert_eq!(Decimal::from(value).to_i64(), Some(value));
+        }
+
+        #[test]
+        fn short_numbers_have_the_value_that_a_double_reads(mantissa in 1_u64..1_000_000_000_000_000, exponent in -40_i32..40) {
+            let text = format!("{mantissa}e{exponent}");
+            let ours = number(&text).to_string();
+            prop_assert_eq!(ours.parse::<f64>().unwrap(), text.parse::<f64>().unwrap());
+        }
+    }
+
+    #[test]
+    fn canonical_text_is_laid_out_as_ecmascript_does() {
+        for (given, canonical) in [
+            ("1.0", "1"),
+            ("1e0", "1"),
+            ("-0", "0"),
+            ("-0.000e-7", "0"),
+            ("100", "100"),
+            ("123456789012345678901", "123456789012345678901"),
+            ("1e20", "100000000000000000000"),
+            ("1e21", "1e+21"),
+            ("123e21", "1.23e+23"),
+            ("0.000001", "0.000001"),
+            ("0.0000001", "1e-7"),
+            ("0.00000123", "0.00000123"),
+            ("1.5e-9", "1.5e-9"),
+            ("12.50", "12.5"),
+            ("-12.50E+1", "-125"),
+            ("1e1000", "1e+1000"),
+            ("0.1e-999", "1e-1000"),
+            ("0e99999999999999999999999", "0"),
+            (
+                "1234567890123456789012345",
+                "1.234567890123456789012345e+24",
+            ),
+            ("0.1234567890123456789012345", "0.1234567890123456789012345"),
+        ] {
+            assert_eq!(number(given).to_string(), canonical, "{given}");
+        }
+    }
+
+    #[test]
+    fn texts_that_are_no_json_number_are_refused() {
+        for text in [
+            "", "-", "+1", "01", "-01", "1.", ".5", "1e", "1e+", "0x1", "1 ", " 1", "NaN",
+            "Infinity", "1_0", "1,0",
+        ] {
+            assert!(
+                matches!(Decimal::parse(text), Err(DecimalInvalid::Malformed { .. })),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn numbers_beyond_the_limits_are_refused_and_at_the_limits_are_not() {
+        let long = |digits: usize| format!("0.{}", "7".repeat(digits));
+        assert!(Decimal::parse(&long(1_000)).is_ok());
+        assert_eq!(
+            Decimal::parse(&long(1_001)),
+            Err(DecimalInvalid::TooManyDigits)
+        );
+        assert!(Decimal::parse(&format!("1{}", "0".repeat(1_000))).is_ok());
+        for text in [
+            "1e1001",
+            "10e1000",
+            "1e-1001",
+            "0.1e-1000",
+            "1e9999999999999999999",
+            "-1e-9999999999999999999",
+        ] {
+            assert_eq!(
+                Decimal::parse(text),
+                Err(DecimalInvalid::ExponentOutOfRange),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_artifact_holds_a_number_only_in_its_canonical_text() {
+        let bytes = |text: &str| postcard::to_stdvec(text).unwrap();
+        assert_eq!(
+            postcard::from_bytes::<Decimal>(&bytes("80.5")).unwrap(),
+            number("80.5")
+        );
+        assert!(postcard::from_bytes::<Decimal>(&bytes("80.50")).is_err());
+        assert_eq!(
+            postcard::to_stdvec(&number("80.50")).unwrap(),
+            bytes("80.5")
+        );
+    }
+}

@@ -98,3 +98,52 @@ impl Attested {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::accept;
+
+    fn claiming(agent: &str) -> Call {
+        accept("t", agent, b"{}").unwrap()
+    }
+
+    fn session_of(agent: &str) -> Caller {
+        Caller::Session {
+            session: "s1".into(),
+            agent: agent.into(),
+            uid: 1001,
+        }
+    }
+
+    #[test]
+    fn a_session_that_claims_another_agent_is_refused() {
+        let refused = attest(claiming("admin-bot"), session_of("support-bot")).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "the call names agent `admin-bot`, its process belongs to agent `support-bot`"
+        );
+    }
+
+    #[test]
+    fn a_session_that_claims_nothing_or_itself_is_its_agent() {
+        for claim in ["", "support-bot"] {
+            let attested = attest(claiming(claim), session_of("support-bot")).unwrap();
+            assert_eq!(
+                (attested.agent(), attested.session(), attested.uid()),
+                ("support-bot", Some("s1"), 1001)
+            );
+            assert!(attested.is_attested());
+        }
+    }
+
+    #[test]
+    fn outside_a_session_the_claim_names_the_agent_and_nothing_is_attested() {
+        let attested = attest(claiming("support-bot"), Caller::Unattested { uid: 1000 }).unwrap();
+        assert_eq!(
+            (attested.agent(), attested.session(), attested.uid()),
+            ("support-bot", None, 1000)
+        );
+        assert!(!attested.is_attested());
+    }
+}

@@ -550,3 +550,231 @@ pub fn utf16_cmp(a: &str, b: &str) -> Ordering {
         a.encode_utf16().cmp(b.encode_utf16())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn refused(input: &[u8]) -> (usize, Problem) {
+        let error = parse(input).unwrap_err();
+        (error.at, error.problem)
+    }
+
+    fn canonical(input: &str) -> String {
+        parse(input.as_bytes()).unwrap().canonical()
+    }
+
+    #[test]
+    fn a_document_becomes_canonical_text() {
+        for (given, expected) in [
+            (
+                " { \"b\" : 1.50 , \"a\" : [ true , false , null ] }\r\n\t",
+                r#"{"a":[true,false,null],"b":1.5}"#,
+            ),
+            (
+                r#""\u0041\/\b\f\n\r\t\"\\\u001f\u007f""#,
+                "\"A/\\b\\f\\n\\r\\t\\\"\\\\\\u001f\u{7f}\"",
+            ),
+            (r#""\ud83d\ude00\u00e9""#, "\"😀é\""),
+            ("{}", "{}"),
+            ("[]", "[]"),
+            ("-0", "0"),
+            ("1e21", "1e+21"),
+            ("9007199254740993", "9007199254740993"),
+        ] {
+            assert_eq!(canonical(given), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn keys_are_sorted_by_utf16_code_units() {
+        // The example of RFC 8785: the surrogates of the emoji sort before U+FB33.
+        let given = "{\"\u{20ac}\":1,\"\\r\":2,\"\u{fb33}\":3,\"1\":4,\"\u{1f600}\":5,\"\u{80}\":6,\"\u{f6}\":7}";
+        let expected = "{\"\\r\":2,\"1\":4,\"\u{80}\":6,\"\u{f6}\":7,\"\u{20ac}\":1,\"\u{1f600}\":5,\"\u{fb33}\":3}";
+        assert_eq!(canonical(given), expected);
+    }
+
+    #[test]
+    fn duplicate_keys_are_refused_even_when_one_is_escaped() {
+        assert_eq!(
+            refused(br#"{"amount":80,"amount":80000}"#),
+            (13, Problem::DuplicateKey)
+        );
+        assert_eq!(
+            refused(br#"{"z":{"b":1},"amount":80,"x":0,"\u0061mount":80000}"#),
+            (31, Problem::DuplicateKey)
+        );
+        assert_eq!(
+            refused(br#"[{"a":1},{"a":1,"b":[],"a":1}]"#),
+            (23, Problem::DuplicateKey)
+        );
+    }
+
+    #[test]
+    fn invalid_utf8_and_byte_order_marks_are_refused() {
+        assert_eq!(refused(b"{\"a\":\"\xff\"}"), (6, Problem::Utf8));
+        assert_eq!(refused(b"\"\xed\xa0\x80\""), (1, Problem::Utf8));
+        assert_eq!(refused(b"\"\xc0\xaf\""), (1, Problem::Utf8));
+        assert_eq!(refused(b"\xef\xbb\xbf{}"), (0, Problem::ByteOrderMark));
+    }
+
+    #[test]
+    fn lone_surrogates_are_refused() {
+        for text in [
+            r#""\ud83d""#,
+            r#""\ude00""#,
+            r#""\ud83d\ud83d""#,
+            r#""\ud83dx""#,
+            r#""\ud83d\n""#,
+            r#""\ude00\ud83d""#,
+        ] {
+            assert_eq!(
+                refused(text.as_bytes()),
+                (1, Problem::LoneSurrogate),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn nesting_beyond_the_limit_is_refused_and_at_the_limit_is_not() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(parse(nested(32).as_bytes()).is_ok());
+        assert_eq!(refused(nested(33).as_bytes()), (32, Problem::TooDeep));
+        assert_eq!(
+            refused("[".repeat(1_000_000).as_bytes()),
+            (32, Problem::TooDeep)
+        );
+        let objects = format!("{}1{}", "{\"a\":".repeat(33), "}".repeat(33));
+        assert_eq!(refused(objects.as_bytes()).1, Problem::TooDeep);
+        // Depth is what is open at once, not what was ever opened.
+        assert!(parse(format!("[{}[]]", "[],".repeat(100)).as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn documents_beyond_a_mebibyte_are_refused_and_of_a_mebibyte_are_not() {
+        let document = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
+        assert!(parse(document(BYTES_MAX).as_bytes()).is_ok());
+        assert_eq!(
+            refused(document(BYTES_MAX + 1).as_bytes()),
+            (BYTES_MAX, Problem::TooLarge)
+        );
+    }
+
+    #[test]
+    fn numbers_beyond_the_limits_are_refused() {
+        assert_eq!(
+            refused(b"[1e1001]"),
+            (1, Problem::Number(DecimalInvalid::ExponentOutOfRange))
+        );
+        let digits = format!("[{}]", "7".repeat(1_001));
+        assert_eq!(
+            refused(digits.as_bytes()),
+            (1, Problem::Number(DecimalInvalid::TooManyDigits))
+        );
+    }
+
+    #[test]
+    fn what_is_no_json_is_refused_where_it_goes_wrong() {
+        for (text, at, problem) in [
+            ("", 0, Problem::End),
+            ("  ", 2, Problem::End),
+            ("{", 1, Problem::End),
+            ("{\"a\"", 4, Problem::End),
+            ("{\"a\":", 5, Problem::End),
+            ("\"abc", 4, Problem::End),
+            ("\"\\u00", 5, Problem::End),
+            ("tru", 3, Problem::End),
+            ("{} {}", 3, Problem::Trailing),
+            ("1 2", 2, Problem::Trailing),
+            ("01", 1, Problem::Unexpected),
+            ("-", 1, Problem::End),
+            ("1.x", 2, Problem::Unexpected),
+            ("nul!", 3, Problem::Unexpected),
+            ("{a:1}", 1, Problem::Unexpected),
+            ("{'a':1}", 1, Problem::Unexpected),
+            ("{\"a\":1,}", 7, Problem::Unexpected),
+            ("[1,]", 3, Problem::Unexpected),
+            ("[1 2]", 3, Problem::Unexpected),
+            ("{\"a\" 1}", 5, Problem::Unexpected),
+            ("// x\n1", 0, Problem::Unexpected),
+            ("NaN", 0, Problem::Unexpected),
+            ("\u{a0}1", 0, Problem::Unexpected),
+            ("\"a\nb\"", 2, Problem::ControlCharacter),
+            ("\"\\x41\"", 1, Problem::Escape),
+            ("\"\\u00g0\"", 1, Problem::Escape),
+            ("\"\\u+041\"", 1, Problem::Escape),
+        ] {
+            assert_eq!(refused(text.as_bytes()), (at, problem), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_found_in_small_and_large_objects() {
+        for count in [3, 300] {
+            let members: Vec<String> = (0..count).map(|n| format!("\"k{n}\":{n}")).collect();
+            let Value::Object(object) =
+                parse(format!("{{{}}}", members.join(",")).as_bytes()).unwrap()
+            else {
+                panic!()
+            };
+            assert_eq!(object.get("k2"), Some(&Value::Number(Decimal::from(2))));
+            assert_eq!(object.get("k"), None);
+        }
+    }
+
+    fn values() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(serde_json::Value::from),
+            any::<i64>().prop_map(serde_json::Value::from),
+            any::<String>().prop_map(serde_json::Value::from),
+        ];
+        leaf.prop_recursive(4, 40, 6, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..6).prop_map(serde_json::Value::from),
+                proptest::collection::btree_map(any::<String>(), inner, 0..6)
+                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn canonical_text_keeps_the_value_and_is_a_fixpoint(value in values(), pretty: bool) {
+            let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
+            let parsed = parse(text.as_bytes()).unwrap();
+            let canonical = parsed.canonical();
+            prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&canonical).unwrap(), value);
+            let again = parse(canonical.as_bytes()).unwrap();
+            prop_assert_eq!(again.canonical(), canonical);
+            prop_assert_eq!(again, parsed);
+        }
+
+        #[test]
+        fn whatever_comes_in_is_parsed_or_refused_and_serde_json_parses_all_that_we_do(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            if parse(&bytes).is_ok() {
+                prop_assert!(serde_json::from_slice::<serde_json::Value>(&bytes).is_ok());
+            }
+        }
+
+        #[test]
+        fn near_json_is_parsed_or_refused_and_serde_json_parses_all_that_we_do(text in "[\\[\\]{}:, \"\\\\u0-9ae.\\-tnf]{0,24}") {
+            match parse(text.as_bytes()) {
+                Ok(value) => {
+                    // serde_json gives up on numbers that no double holds, which we keep.
+                    let numbers_are_large = value.canonical().contains("e+");
+                    prop_assert!(numbers_are_large || serde_json::from_str::<serde_json::Value>(&text).is_ok());
+                }
+                Err(error) => prop_assert!(error.at <= text.len()),
+            }
+        }
+
+        #[test]
+        fn keys_compare_as_their_utf16_does(a: String, b: String) {
+            let units = |text: &str| text.encode_utf16().collect::<Vec<_>>();
+            prop_assert_eq!(utf16_cmp(&a, &b), units(&a).cmp(&units(&b)));
+        }
+    }
+}

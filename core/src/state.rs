@@ -149,3 +149,99 @@ impl State {
             .map(|(id, session)| (id.as_str(), session))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Activation, SessionStart};
+
+    fn activation(number: u64) -> Body {
+        let policy_mode = "enforce".to_owned();
+        Body::Activation(Activation {
+            number,
+            digest: [7; 32],
+            manifest: [8; 32],
+            policy_mode,
+        })
+    }
+
+    fn start(session: &str) -> Body {
+        Body::SessionStart(Box::new(SessionStart {
+            session: session.to_owned(),
+            agent: "bot".to_owned(),
+            uid: 1001,
+            pid: 2,
+            start_ticks: 3,
+            boot_id: String::new(),
+            workspace: String::new(),
+            cgroup: String::new(),
+            command: Vec::new(),
+            stripped_env: Vec::new(),
+            probes: Vec::new(),
+        }))
+    }
+
+    fn end(session: &str) -> Body {
+        Body::SessionEnd {
+            session: session.to_owned(),
+            reason: "exit".to_owned(),
+            calls: 0,
+        }
+    }
+
+    #[test]
+    fn records_are_taken_in_order_and_each_once() {
+        let mut state = State::new();
+        assert_eq!(state.apply(0, &Body::ClockStep { step_ms: 1 }), Ok(()));
+        for seq in [0, 2] {
+            let refused = state.apply(seq, &Body::ClockStep { step_ms: 1 });
+            assert_eq!(refused, Err(OutOfOrder::Number { found: seq, due: 1 }));
+        }
+        assert_eq!(state.next_seq(), 1);
+    }
+
+    #[test]
+    fn the_last_activation_is_in_force_and_numbers_only_rise() {
+        let mut state = State::new();
+        assert_eq!(state.in_force(), None);
+        state.apply(0, &activation(4)).unwrap();
+        for number in [4, 3] {
+            let refused = state.apply(1, &activation(number));
+            assert_eq!(
+                refused,
+                Err(OutOfOrder::ManifestNotRising {
+                    found: number,
+                    in_force: 4
+                })
+            );
+        }
+        state.apply(1, &activation(9)).unwrap();
+        assert_eq!(
+            state.in_force(),
+            Some(InForce {
+                number: 9,
+                digest: [7; 32]
+            })
+        );
+    }
+
+    #[test]
+    fn a_session_is_alive_from_its_start_to_its_end() {
+        let mut state = State::new();
+        state.apply(0, &start("s1")).unwrap();
+        assert_eq!(
+            state.session("s1").map(|session| session.agent.as_str()),
+            Some("bot")
+        );
+        assert_eq!(
+            state.apply(1, &start("s1")),
+            Err(OutOfOrder::SessionTwice("s1".to_owned()))
+        );
+        state.apply(1, &end("s1")).unwrap();
+        assert_eq!(state.session("s1"), None);
+        assert_eq!(
+            state.apply(2, &end("s1")),
+            Err(OutOfOrder::NoSuchSession("s1".to_owned()))
+        );
+    }
+}

@@ -681,3 +681,274 @@ impl fmt::Display for Field {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Policy;
+
+    fn sound() -> Artifact {
+        let rule = Rule {
+            effect: RuleEffect::Permit,
+            pattern: "stripe/refund".to_owned(),
+            condition: vec![Op::Test(0), Op::Test(1), Op::And, Op::Not],
+            reason: Some("small".to_owned()),
+            notify: vec!["ops".to_owned(), "pay".to_owned()],
+            line: 7,
+            text: "permit stripe/refund".to_owned(),
+        };
+        Artifact {
+            requires: vec!["rules".to_owned()],
+            runtime: Runtime {
+                mode: Mode::Enforce,
+                cold_start_deny_window_ms: 30_000,
+                reveal_rule: None,
+                keep_env: vec!["OPENAI_BASE_URL".to_owned()],
+                profile: Profile::Full,
+                allowed_sockets: vec!["/run/desk.sock".to_owned()],
+            },
+            agents: vec![AgentPolicy {
+                name: "bot".to_owned(),
+                run_as: Some("agent-1".to_owned()),
+                default: Effect::Deny,
+                metadata: vec![("model".to_owned(), "x".to_owned())],
+                rules: vec![rule],
+                fields: vec![Field::Args(vec!["amount".to_owned()]), Field::Tool],
+                tests: vec![
+                    Test {
+                        field: 0,
+                        ask: Ask::Compare(Order::Less, Decimal::from(500)),
+                    },
+                    Test {
+                        field: 1,
+                        ask: Ask::Matches("^stripe/".to_owned()),
+                    },
+                ],
+            }],
+        }
+    }
+
+    fn agent(artifact: &mut Artifact) -> &mut AgentPolicy {
+        artifact.agents.first_mut().unwrap()
+    }
+
+    fn rule(artifact: &mut Artifact) -> &mut Rule {
+        agent(artifact).rules.first_mut().unwrap()
+    }
+
+    fn ask(artifact: &mut Artifact) -> &mut Ask {
+        &mut agent(artifact).tests.first_mut().unwrap().ask
+    }
+
+    /// Neither end lets it pass: not the compiler's, and not the daemon's.
+    fn refused(change: fn(&mut Artifact)) -> String {
+        let mut artifact = sound();
+        change(&mut artifact);
+        let loaded = Policy::load(&to_bytes(&artifact).unwrap()).unwrap_err();
+        assert_eq!(
+            encode(&artifact).unwrap_err().to_string(),
+            loaded.to_string()
+        );
+        loaded.to_string()
+    }
+
+    #[test]
+    fn an_artifact_comes_back_as_it_was_and_its_digest_is_that_of_its_bytes() {
+        let bytes = encode(&sound()).unwrap();
+        assert_eq!(decode(&bytes).unwrap(), sound());
+        assert_eq!(encode(&decode(&bytes).unwrap()).unwrap(), bytes);
+        assert_eq!(*Policy::load(&bytes).unwrap().digest(), digest(&bytes));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_other_length_is_refused_or_another_policy() {
+        let bytes = encode(&sound()).unwrap();
+        for at in 0..bytes.len() {
+            assert!(decode(&bytes[..at]).is_err(), "cut at {at}");
+            for bit in 0..8 {
+                let mut changed = bytes.clone();
+                changed[at] ^= 1 << bit;
+                if let Ok(artifact) = decode(&changed) {
+                    assert_ne!(artifact, sound(), "byte {at} bit {bit}");
+                }
+            }
+        }
+        let longer = [bytes.as_slice(), b"\0"].concat();
+        assert!(matches!(
+            decode(&longer),
+            Err(ArtifactInvalid::NotCanonical)
+        ));
+    }
+
+    #[test]
+    fn a_number_written_in_more_bytes_than_it_needs_is_refused() {
+        // The list of demands has one entry: its length 1 as a varint of two bytes.
+        let bytes = encode(&sound()).unwrap();
+        let mut longer = ARTIFACT_MAGIC.to_vec();
+        longer.extend([0x81, 0x00]);
+        longer.extend(&bytes[ARTIFACT_MAGIC.len() + 1..]);
+        assert!(matches!(
+            decode(&longer),
+            Err(ArtifactInvalid::NotCanonical)
+        ));
+    }
+
+    #[test]
+    fn other_files_and_other_versions_are_refused() {
+        for bytes in [&b""[..], b"\x7fELF", b"faramesh artifact 2\n"] {
+            assert!(matches!(decode(bytes), Err(ArtifactInvalid::Magic)));
+        }
+        let large = vec![0; ARTIFACT_BYTES_MAX + 1];
+        assert!(matches!(
+            decode(&large),
+            Err(ArtifactInvalid::TooLarge { .. })
+        ));
+    }
+
+    #[test]
+    fn a_length_that_the_bytes_do_not_hold_is_refused_without_reserving_it() {
+        let mut bytes = ARTIFACT_MAGIC.to_vec();
+        bytes.extend([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]);
+        assert!(matches!(decode(&bytes), Err(ArtifactInvalid::Encoding(_))));
+    }
+
+    #[test]
+    fn an_index_that_leads_nowhere_is_refused() {
+        assert_eq!(
+            refused(|a| rule(a).condition = vec![Op::Test(2)]),
+            "agent `bot`, rule at line 7: condition has a test that does not exist"
+        );
+        assert_eq!(
+            refused(|a| agent(a).tests.last_mut().unwrap().field = 2),
+            "agent `bot`: test of a field that does not exist"
+        );
+        refused(|a| *ask(a) = Ask::CompareField(Relation::Equal, 2));
+    }
+
+    #[test]
+    fn a_condition_that_does_not_balance_is_refused() {
+        for condition in [
+            vec![Op::And],
+            vec![Op::Not],
+            vec![Op::Test(0), Op::Or],
+            vec![Op::Test(0), Op::Test(1)],
+            vec![Op::Test(0), Op::Not, Op::And, Op::Test(0)],
+        ] {
+            let mut artifact = sound();
+            rule(&mut artifact).condition = condition;
+            assert!(
+                encode(&artifact)
+                    .unwrap_err()
+                    .to_string()
+                    .ends_with("condition is not balanced")
+            );
+        }
+    }
+
+    #[test]
+    fn the_limits_of_a_condition_hold() {
+        let chain = |tests: usize| {
+            let more = std::iter::repeat_n([Op::Test(1), Op::Or], tests - 1).flatten();
+            std::iter::once(Op::Test(0)).chain(more).collect::<Vec<_>>()
+        };
+        let nested = |levels: usize| {
+            let mut ops = vec![Op::Test(0); levels];
+            ops.extend(vec![Op::And; levels - 1]);
+            ops
+        };
+        let encodes = |condition: Vec<Op>| {
+            let mut artifact = sound();
+            rule(&mut artifact).condition = condition;
+            encode(&artifact).is_ok()
+        };
+        assert!(encodes(chain(TESTS_PER_RULE_MAX)) && !encodes(chain(TESTS_PER_RULE_MAX + 1)));
+        assert!(encodes(nested(CONDITION_DEPTH_MAX)) && !encodes(nested(CONDITION_DEPTH_MAX + 1)));
+        let negations = |count: usize| [vec![Op::Test(0)], vec![Op::Not; count]].concat();
+        assert!(encodes(negations(OPS_PER_RULE_MAX - 1)) && !encodes(negations(OPS_PER_RULE_MAX)));
+    }
+
+    #[test]
+    fn lists_out_of_order_or_with_a_thing_twice_are_refused() {
+        refused(|a| rule(a).notify.reverse());
+        refused(|a| rule(a).notify = vec!["ops".to_owned(); 2]);
+        refused(|a| a.requires = vec!["rules".to_owned(); 2]);
+        refused(|a| agent(a).fields.reverse());
+        refused(|a| {
+            agent(a).tests = vec![
+                Test {
+                    field: 0,
+                    ask: Ask::Has
+                };
+                2
+            ]
+        });
+        refused(|a| a.agents.push(a.agents.first().unwrap().clone()));
+        refused(|a| agent(a).metadata.push(("model".to_owned(), "y".to_owned())));
+    }
+
+    #[test]
+    fn an_in_list_is_sorted_of_one_type_and_not_empty() {
+        refused(|a| *ask(a) = Ask::In(vec![]));
+        refused(|a| *ask(a) = Ask::In(vec![Literal::Bool(true), Literal::String("x".to_owned())]));
+        refused(|a| *ask(a) = Ask::In([10, 9].map(|n| Literal::Number(Decimal::from(n))).to_vec()));
+        let mut artifact = sound();
+        // By value, not by text.
+        *ask(&mut artifact) = Ask::In([9, 10].map(|n| Literal::Number(Decimal::from(n))).to_vec());
+        assert!(encode(&artifact).is_ok());
+    }
+
+    #[test]
+    fn a_pattern_or_an_expression_that_is_none_is_refused() {
+        refused(|a| rule(a).pattern = "a/**".to_owned());
+        refused(|a| rule(a).pattern = String::new());
+        let message = refused(|a| *ask(a) = Ask::Matches("(".to_owned()));
+        assert!(
+            message.starts_with("agent `bot`: regular expression `(`: "),
+            "{message}"
+        );
+        // Small as a text, large when compiled.
+        refused(|a| *ask(a) = Ask::Matches("(?:(?:\\w{100}){100}){100}".to_owned()));
+        refused(|a| *ask(a) = Ask::Matches("x".repeat(EXPRESSION_BYTES_MAX + 1)));
+    }
+
+    #[test]
+    fn agents_have_names_and_one_without_stands_alone() {
+        refused(|a| a.agents.clear());
+        refused(|a| agent(a).name = "a b".to_owned());
+        refused(|a| agent(a).run_as = Some("root user".to_owned()));
+        refused(|a| {
+            a.agents.insert(
+                0,
+                AgentPolicy {
+                    name: String::new(),
+                    ..a.agents.first().unwrap().clone()
+                },
+            )
+        });
+        let mut alone = sound();
+        agent(&mut alone).name = String::new();
+        assert!(Policy::of(&alone).unwrap().agent("anyone").is_some());
+        assert!(Policy::of(&sound()).unwrap().agent("anyone").is_none());
+    }
+
+    #[test]
+    fn the_runtime_has_no_impossible_values() {
+        refused(|a| a.runtime.cold_start_deny_window_ms = 0);
+        refused(|a| a.runtime.allowed_sockets = vec!["run/x.sock".to_owned()]);
+        refused(|a| {
+            a.runtime.allowed_sockets = vec![format!("/{}", "x".repeat(SOCKET_PATH_BYTES_MAX))]
+        });
+        refused(|a| a.runtime.keep_env = vec!["A=B".to_owned()]);
+        refused(|a| rule(a).line = 0);
+        refused(|a| agent(a).fields = vec![Field::Args(vec![]), Field::Tool]);
+    }
+
+    #[test]
+    fn a_field_is_shown_as_it_is_written() {
+        let field = |path: &[&str]| {
+            Field::Args(path.iter().map(|name| (*name).to_owned()).collect()).to_string()
+        };
+        assert_eq!(field(&["to", "domain"]), "args.to.domain");
+        assert_eq!(field(&["a.b", "c d"]), r#"args."a.b"."c d""#);
+    }
+}

@@ -1,0 +1,392 @@
+//! What a decision says, in cases that a person can check by reading `docs/semantics.md`.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a world that cannot be built fails the test"
+)]
+
+use faramesh_core::call::accept;
+use faramesh_core::decimal::Decimal;
+use faramesh_core::decision::{Code, Decision, Effect, Input, Resolution};
+use faramesh_core::identity::{Attested, Caller, attest};
+use faramesh_core::pipeline::decide;
+use faramesh_core::policy::Policy;
+use faramesh_core::policy::artifact::*;
+use faramesh_core::record::{Body, DecisionRecord, Door, SessionStart, Time};
+use faramesh_core::state::State;
+
+/// A policy of one agent, `bot`, over `args.amount`, `args.path` and `agent`.
+struct World {
+    artifact: Artifact,
+    state: State,
+}
+
+/// `amount < 500`
+const SMALL: u32 = 0;
+/// `path matches "^/etc"`
+const ETC: u32 = 1;
+/// `has path`
+const HAS_PATH: u32 = 2;
+/// `agent == "bot"`
+const IS_BOT: u32 = 3;
+
+fn world() -> World {
+    let args = |name: &str| Field::Args(vec![name.to_owned()]);
+    let test = |field, ask| Test { field, ask };
+    let agent = AgentPolicy {
+        name: "bot".to_owned(),
+        run_as: None,
+        default: Effect::Deny,
+        metadata: Vec::new(),
+        rules: Vec::new(),
+        fields: vec![args("amount"), args("path"), Field::Agent],
+        tests: vec![
+            test(0, Ask::Compare(Order::Less, Decimal::from(500))),
+            test(1, Ask::Matches("^/etc".to_owned())),
+            test(1, Ask::Has),
+            test(2, Ask::Equals(Literal::String("bot".to_owned()))),
+        ],
+    };
+    let runtime = Runtime {
+        mode: Mode::Enforce,
+        cold_start_deny_window_ms: 30_000,
+        reveal_rule: None,
+        keep_env: Vec::new(),
+        profile: Profile::Full,
+        allowed_sockets: Vec::new(),
+    };
+    let artifact = Artifact {
+        requires: Vec::new(),
+        runtime,
+        agents: vec![agent],
+    };
+    World {
+        artifact,
+        state: State::new(),
+    }
+}
+
+impl World {
+    fn rule(mut self, effect: RuleEffect, pattern: &str, condition: &[Op]) -> World {
+        let rule = Rule {
+            effect,
+            pattern: pattern.to_owned(),
+            condition: condition.to_vec(),
+            reason: None,
+            notify: Vec::new(),
+            line: 1,
+            text: String::new(),
+        };
+        self.artifact.agents.first_mut().unwrap().rules.push(rule);
+        self
+    }
+
+    /// Of the last rule.
+    fn telling(mut self, reason: &str, team: &str) -> World {
+        let rule = self
+            .artifact
+            .agents
+            .first_mut()
+            .unwrap()
+            .rules
+            .last_mut()
+            .unwrap();
+        rule.reason = Some(reason.to_owned());
+        rule.notify = vec![team.to_owned()];
+        self
+    }
+
+    fn shadow(mut self) -> World {
+        self.artifact.runtime.mode = Mode::Shadow;
+        self
+    }
+
+    fn ask(&self, tool: &str, args: &str) -> Decision {
+        self.ask_as(
+            &attest(
+                accept(tool, "bot", args.as_bytes()).unwrap(),
+                Caller::Unattested { uid: 1 },
+            )
+            .unwrap(),
+        )
+    }
+
+    fn ask_as(&self, attested: &Attested) -> Decision {
+        let policy = Policy::of(&self.artifact).unwrap();
+        decide(
+            attested,
+            &policy,
+            &self.state,
+            Time {
+                wall_ms: 0,
+                boot_ms: 0,
+            },
+        )
+    }
+}
+
+fn in_session(agent: &str) -> Attested {
+    let caller = Caller::Session {
+        session: "s1".into(),
+        agent: agent.into(),
+        uid: 7,
+    };
+    attest(accept("x", "", b"{}").unwrap(), caller).unwrap()
+}
+
+fn session_start(agent: &str) -> Body {
+    Body::SessionStart(Box::new(SessionStart {
+        session: "s1".to_owned(),
+        agent: agent.to_owned(),
+        uid: 7,
+        pid: 2,
+        start_ticks: 3,
+        boot_id: String::new(),
+        workspace: String::new(),
+        cgroup: String::new(),
+        command: Vec::new(),
+        stripped_env: Vec::new(),
+        probes: Vec::new(),
+    }))
+}
+
+#[test]
+fn a_rule_that_applies_permits() {
+    let decision = world()
+        .rule(RuleEffect::Permit, "pay", &[Op::Test(SMALL)])
+        .ask("pay", r#"{"amount":80.0}"#);
+    assert_eq!(
+        (decision.effect, decision.code, decision.rule),
+        (Effect::Permit, None, Some(0))
+    );
+    assert_eq!(decision.message, "a rule permits `pay`");
+    let amount = Input {
+        field: "args.amount".to_owned(),
+        source: "claimed",
+        value: Some("80".to_owned()),
+    };
+    assert_eq!(decision.inputs, [amount]);
+}
+
+#[test]
+fn where_no_rule_decides_the_default_does_and_says_so() {
+    let decision = world().ask("pay", "{}");
+    assert_eq!(
+        (decision.effect, decision.code, decision.rule),
+        (Effect::Deny, Some(Code::PolicyDeny), None)
+    );
+    assert_eq!(
+        decision.message,
+        "no rule decides `pay`, and the default is deny"
+    );
+    assert_eq!(decision.resolution, Resolution::RuleBlock);
+}
+
+#[test]
+fn a_deferral_waits_for_a_person() {
+    let decision = world().rule(RuleEffect::Defer, "pay", &[]).ask("pay", "{}");
+    assert_eq!(
+        (decision.effect, decision.code),
+        (Effect::Defer, Some(Code::PolicyDefer))
+    );
+    assert_eq!(decision.resolution, Resolution::ManualAudit);
+}
+
+#[test]
+fn leaving_out_what_a_deny_tests_does_not_help() {
+    let world = world()
+        .rule(RuleEffect::Deny, "fs/*", &[Op::Test(ETC)])
+        .telling("system files", "sec")
+        .rule(RuleEffect::Permit, "fs/*", &[]);
+    assert_eq!(
+        world.ask("fs/read", r#"{"path":"/home"}"#).effect,
+        Effect::Permit
+    );
+    for args in ["{}", r#"{"path":null}"#, r#"{"path":["/etc"]}"#] {
+        let decision = world.ask("fs/read", args);
+        assert_eq!(
+            (decision.effect, decision.code),
+            (Effect::Deny, Some(Code::Indeterminate)),
+            "{args}"
+        );
+        assert_eq!(decision.missing, ["args.path"]);
+        assert_eq!(decision.notify, ["sec"]);
+        assert_eq!(
+            decision.message,
+            "cannot tell whether a rule applies: `args.path` absent or of another type (system files)"
+        );
+    }
+}
+
+#[test]
+fn quoting_a_number_does_not_slip_past_a_comparison() {
+    let world = world().rule(RuleEffect::Permit, "pay", &[Op::Test(SMALL)]);
+    let decision = world.ask("pay", r#"{"amount":"80"}"#);
+    assert_eq!((decision.effect, decision.rule), (Effect::Deny, None));
+    assert_eq!(decision.missing, ["args.amount"]);
+}
+
+#[test]
+fn has_guards_a_test_of_what_may_be_absent_and_the_absence_is_still_noted() {
+    let guarded = [Op::Test(HAS_PATH), Op::Test(ETC), Op::And];
+    let decision = world()
+        .rule(RuleEffect::DenyHard, "*", &guarded)
+        .rule(RuleEffect::Permit, "x", &[])
+        .ask("x", "{}");
+    assert_eq!((decision.effect, decision.code), (Effect::Permit, None));
+    assert_eq!(decision.missing, ["args.path"]);
+}
+
+#[test]
+fn deny_hard_beats_a_permit_that_stands_before_it() {
+    let decision = world()
+        .rule(RuleEffect::Permit, "*", &[])
+        .rule(RuleEffect::DenyHard, "rm", &[])
+        .ask("rm", "{}");
+    assert_eq!((decision.effect, decision.rule), (Effect::Deny, Some(1)));
+}
+
+#[test]
+fn rules_behind_the_first_that_applies_are_neither_read_nor_told() {
+    let world = world()
+        .rule(RuleEffect::Permit, "x", &[Op::Test(SMALL)])
+        .telling("small", "pay")
+        .rule(RuleEffect::Permit, "x", &[Op::Test(ETC)])
+        .telling("etc", "sec");
+    let decision = world.ask("x", r#"{"amount":1}"#);
+    assert_eq!(decision.notify, ["pay"]);
+    assert_eq!(decision.inputs.len(), 1);
+    assert!(decision.missing.is_empty());
+}
+
+#[test]
+fn everyone_is_told_whose_rule_of_the_winning_effect_may_apply() {
+    let world = world()
+        .rule(RuleEffect::Deny, "x", &[Op::Test(SMALL)])
+        .telling("a", "pay")
+        .rule(RuleEffect::Defer, "x", &[Op::Test(SMALL)])
+        .telling("b", "ops")
+        .rule(RuleEffect::Deny, "x", &[Op::Test(ETC)])
+        .telling("c", "sec");
+    assert_eq!(world.ask("x", "{}").notify, ["pay", "sec"]);
+}
+
+#[test]
+fn shadow_mode_lets_pass_and_says_what_it_would_have_answered() {
+    let decision = world()
+        .rule(RuleEffect::Deny, "rm", &[])
+        .shadow()
+        .ask("rm", "{}");
+    assert_eq!(
+        (decision.effect, decision.would),
+        (Effect::Permit, Some(Effect::Deny))
+    );
+    assert_eq!(decision.code, Some(Code::PolicyDeny));
+    assert_eq!(decision.resolution, Resolution::None);
+    assert_eq!(
+        decision.message,
+        "shadow mode: would deny: a rule denies `rm`"
+    );
+    let permitted = world()
+        .rule(RuleEffect::Permit, "ls", &[])
+        .shadow()
+        .ask("ls", "{}");
+    assert_eq!((permitted.effect, permitted.would), (Effect::Permit, None));
+}
+
+#[test]
+fn shadow_mode_never_shadows_deny_hard_whether_it_applies_or_may() {
+    let applies = world()
+        .rule(RuleEffect::DenyHard, "rm", &[])
+        .shadow()
+        .ask("rm", "{}");
+    assert_eq!((applies.effect, applies.would), (Effect::Deny, None));
+    let may = world()
+        .rule(RuleEffect::DenyHard, "rm", &[Op::Test(ETC)])
+        .rule(RuleEffect::Deny, "rm", &[])
+        .shadow();
+    assert_eq!(may.ask("rm", "{}").effect, Effect::Deny);
+    assert_eq!(may.ask("rm", r#"{"path":"/home"}"#).effect, Effect::Permit);
+}
+
+#[test]
+fn an_agent_that_the_policy_does_not_know_is_refused_even_in_shadow_mode() {
+    let world = world().rule(RuleEffect::Permit, "*", &[]).shadow();
+    for claim in ["", "another"] {
+        let attested = attest(
+            accept("x", claim, b"{}").unwrap(),
+            Caller::Unattested { uid: 1 },
+        )
+        .unwrap();
+        let decision = world.ask_as(&attested);
+        assert_eq!(
+            (decision.effect, decision.code),
+            (Effect::Deny, Some(Code::IdentityUnverified))
+        );
+    }
+}
+
+#[test]
+fn a_session_decides_only_while_the_journal_knows_it_as_that_agent() {
+    let mut world = world().rule(RuleEffect::Permit, "*", &[]);
+    assert_eq!(
+        world.ask_as(&in_session("bot")).code,
+        Some(Code::IdentityUnverified)
+    );
+    world.state.apply(0, &session_start("bot")).unwrap();
+    assert_eq!(world.ask_as(&in_session("bot")).effect, Effect::Permit);
+    assert_eq!(
+        world.ask_as(&in_session("other")).code,
+        Some(Code::IdentityUnverified)
+    );
+    world
+        .state
+        .apply(
+            1,
+            &Body::SessionEnd {
+                session: "s1".to_owned(),
+                reason: String::new(),
+                calls: 1,
+            },
+        )
+        .unwrap();
+    assert_eq!(
+        world.ask_as(&in_session("bot")).code,
+        Some(Code::IdentityUnverified)
+    );
+}
+
+#[test]
+fn a_session_counts_the_decisions_it_was_given() {
+    let mut world = world().rule(RuleEffect::Permit, "*", &[]);
+    world.state.apply(0, &session_start("bot")).unwrap();
+    let record = DecisionRecord {
+        session: Some("s1".to_owned()),
+        agent: "bot".to_owned(),
+        attested: true,
+        uid: 7,
+        door: Door::Govern,
+        tool: "x".to_owned(),
+        policy: [0; 32],
+        decision: world.ask_as(&in_session("bot")),
+        arguments: "{}".to_owned(),
+        args_salt: [0; 16],
+        detail_salt: [0; 16],
+    };
+    world
+        .state
+        .apply(1, &Body::Decision(Box::new(record)))
+        .unwrap();
+    assert_eq!(
+        world.state.session("s1").map(|session| session.calls),
+        Some(1)
+    );
+}
+
+#[test]
+fn the_agents_name_is_a_fact_in_a_session_and_a_claim_outside() {
+    let mut world = world().rule(RuleEffect::Permit, "*", &[Op::Test(IS_BOT)]);
+    world.state.apply(0, &session_start("bot")).unwrap();
+    let source = |decision: &Decision| decision.inputs.first().map(|input| input.source);
+    assert_eq!(source(&world.ask_as(&in_session("bot"))), Some("daemon"));
+    assert_eq!(source(&world.ask("x", "{}")), Some("claimed"));
+}
