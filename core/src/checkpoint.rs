@@ -134,6 +134,12 @@ impl KeyName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The stack that an origin belongs to; `None` for a name of another form.
+    pub fn stack(&self) -> Option<&str> {
+        let (stack, _) = self.0.strip_prefix("faramesh/")?.split_once('/')?;
+        Some(stack)
+    }
 }
 
 impl fmt::Display for KeyName {
