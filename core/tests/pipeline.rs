@@ -368,6 +368,8 @@ fn a_session_counts_the_decisions_it_was_given() {
         tool: "x".to_owned(),
         policy: [0; 32],
         decision: world.ask_as(&in_session("bot")),
+        line: None,
+        effects: Vec::new(),
         arguments: "{}".to_owned(),
         args_salt: [0; 16],
         detail_salt: [0; 16],

@@ -1,4 +1,9 @@
 //! What recovery keeps, cuts and refuses.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that goes wrong may say so in any way"
+)]
 
 mod world;
 

@@ -3,11 +3,6 @@
     clippy::unwrap_used,
     reason = "a world that cannot be built is a failed test"
 )]
-#![expect(
-    clippy::missing_docs_in_private_items,
-    clippy::allow_attributes,
-    reason = "a test's own names speak"
-)]
 #![allow(dead_code, reason = "each test file uses its part of the world")]
 
 use std::ops::Range;
@@ -24,32 +19,32 @@ use faramesh_core::recover::Segment;
 use faramesh_core::tree::{self, Frontier, Hash, Head};
 
 /// Zeros after the data of each segment.
-pub const SLACK: usize = 300;
+pub(crate) const SLACK: usize = 300;
 
-pub struct Journal {
-    pub key: SigningKey,
-    pub public: PublicKey,
-    pub frontier: Frontier,
-    pub prev: Hash,
-    pub segments: Vec<(u64, Vec<u8>)>,
+pub(crate) struct Journal {
+    pub(crate) key: SigningKey,
+    pub(crate) public: PublicKey,
+    pub(crate) frontier: Frontier,
+    pub(crate) prev: Hash,
+    pub(crate) segments: Vec<(u64, Vec<u8>)>,
     /// Where each record's frame lies: segment and bytes.
-    pub records: Vec<(usize, Range<usize>)>,
+    pub(crate) records: Vec<(usize, Range<usize>)>,
     /// Where each note's frame lies, and the head that it signs.
-    pub notes: Vec<(usize, Range<usize>, Head)>,
-    pub encoded: Vec<Encoded>,
-    pub mode: RunMode,
-    pub wall_ms: u64,
-    pub boot_ms: u64,
+    pub(crate) notes: Vec<(usize, Range<usize>, Head)>,
+    pub(crate) encoded: Vec<Encoded>,
+    pub(crate) mode: RunMode,
+    pub(crate) wall_ms: u64,
+    pub(crate) boot_ms: u64,
 }
 
-pub const POLICY: Hash = [2; 32];
+pub(crate) const POLICY: Hash = [2; 32];
 
 impl Journal {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Journal::with_key(1)
     }
 
-    pub fn with_key(seed: u8) -> Self {
+    pub(crate) fn with_key(seed: u8) -> Self {
         let key = SigningKey::from_bytes(&[seed; 32]);
         let bytes = key.verifying_key().to_bytes();
         let public = PublicKey::new(KeyName::origin("shop", &bytes).unwrap(), &bytes).unwrap();
@@ -69,7 +64,7 @@ impl Journal {
     }
 
     /// A day of a small shop: three batches and a last one that stops, in two segments.
-    pub fn shop() -> Self {
+    pub(crate) fn shop() -> Self {
         let mut journal = Journal::new();
         journal.add(&start()).add(&activation(1)).note();
         journal
@@ -88,7 +83,7 @@ impl Journal {
         journal
     }
 
-    pub fn add(&mut self, body: &Body) -> &mut Self {
+    pub(crate) fn add(&mut self, body: &Body) -> &mut Self {
         let header = Header {
             seq: self.frontier.size(),
             prev: self.prev,
@@ -105,7 +100,7 @@ impl Journal {
         self.add_encoded(encoded)
     }
 
-    pub fn add_encoded(&mut self, encoded: Encoded) -> &mut Self {
+    pub(crate) fn add_encoded(&mut self, encoded: Encoded) -> &mut Self {
         let index = self.segments.len() - 1;
         let bytes = &mut self.segments.last_mut().unwrap().1;
         let begin = bytes.len();
@@ -117,14 +112,14 @@ impl Journal {
         self
     }
 
-    pub fn head(&self) -> Head {
+    pub(crate) fn head(&self) -> Head {
         Head {
             size: self.frontier.size(),
             root: self.frontier.root(),
         }
     }
 
-    pub fn sign(&self, head: Head) -> String {
+    pub(crate) fn sign(&self, head: Head) -> String {
         let checkpoint = Checkpoint {
             origin: self.public.name().clone(),
             head,
@@ -134,7 +129,7 @@ impl Journal {
             .unwrap()
     }
 
-    pub fn note(&mut self) -> &mut Self {
+    pub(crate) fn note(&mut self) -> &mut Self {
         let head = self.head();
         let note = self.sign(head);
         let index = self.segments.len() - 1;
@@ -145,13 +140,13 @@ impl Journal {
         self
     }
 
-    pub fn roll(&mut self) -> &mut Self {
+    pub(crate) fn roll(&mut self) -> &mut Self {
         self.segments.push((self.frontier.size(), Vec::new()));
         self
     }
 
     /// The files: each with zeros to its end.
-    pub fn files(&self) -> Files {
+    pub(crate) fn files(&self) -> Files {
         let padded = self.segments.iter().map(|(first, bytes)| {
             let mut bytes = bytes.clone();
             bytes.resize(bytes.len() + SLACK, 0);
@@ -163,10 +158,10 @@ impl Journal {
 
 /// First leaf, name, bytes.
 #[derive(Clone)]
-pub struct Files(pub Vec<(u64, String, Vec<u8>)>);
+pub(crate) struct Files(pub(crate) Vec<(u64, String, Vec<u8>)>);
 
 impl Files {
-    pub fn segments(&self) -> Vec<Segment<'_>> {
+    pub(crate) fn segments(&self) -> Vec<Segment<'_>> {
         self.0
             .iter()
             .map(|(first, name, bytes)| Segment {
@@ -178,7 +173,7 @@ impl Files {
     }
 }
 
-pub fn start() -> Body {
+pub(crate) fn start() -> Body {
     Body::Start(Start {
         version: "0.1.0".into(),
         boot_id: "3f0e".into(),
@@ -189,13 +184,13 @@ pub fn start() -> Body {
     })
 }
 
-pub fn stop() -> Body {
+pub(crate) fn stop() -> Body {
     Body::Stop {
         reason: "drain".into(),
     }
 }
 
-pub fn activation(number: u64) -> Body {
+pub(crate) fn activation(number: u64) -> Body {
     Body::Activation(Activation {
         number,
         digest: POLICY,
@@ -204,7 +199,7 @@ pub fn activation(number: u64) -> Body {
     })
 }
 
-pub fn shadow(number: u64) -> Body {
+pub(crate) fn shadow(number: u64) -> Body {
     Body::Activation(Activation {
         number,
         digest: POLICY,
@@ -213,7 +208,7 @@ pub fn shadow(number: u64) -> Body {
     })
 }
 
-pub fn session_start() -> Body {
+pub(crate) fn session_start() -> Body {
     Body::SessionStart(Box::new(SessionStart {
         session: "s-1".into(),
         agent: "support-bot".into(),
@@ -229,7 +224,7 @@ pub fn session_start() -> Body {
     }))
 }
 
-pub fn session_end() -> Body {
+pub(crate) fn session_end() -> Body {
     Body::SessionEnd {
         session: "s-1".into(),
         reason: "exit".into(),
@@ -237,7 +232,7 @@ pub fn session_end() -> Body {
     }
 }
 
-pub fn outcome(of: u64) -> Body {
+pub(crate) fn outcome(of: u64) -> Body {
     Body::Outcome(Outcome {
         session: Some("s-1".into()),
         of,
@@ -247,13 +242,13 @@ pub fn outcome(of: u64) -> Body {
     })
 }
 
-pub fn dropped() -> Body {
+pub(crate) fn dropped() -> Body {
     Body::Dropped {
         counts: vec![("s-1".into(), "CALL_INVALID".into(), 2)],
     }
 }
 
-pub fn decision(effect: Effect, nonce: u8) -> Body {
+pub(crate) fn decision(effect: Effect, nonce: u8) -> Body {
     let code = match effect {
         Effect::Permit => None,
         Effect::Defer => Some(Code::PolicyDefer),
