@@ -3,7 +3,7 @@
 //! Invariant: nothing else changes it. The sequencer applies a record's body when it gives out its number; recovery
 //! applies the bodies of the journal in order.
 
-use crate::record::Body;
+use crate::record::{Activation, Body, BodyView, SessionStart};
 use std::collections::BTreeMap;
 
 /// The fold.
@@ -72,14 +72,26 @@ impl State {
     /// # Errors
     /// It cannot follow; the state is then unchanged.
     pub fn apply(&mut self, seq: u64, body: &Body) -> Result<(), OutOfOrder> {
+        self.take(seq, &Change::of(body))
+    }
+
+    /// The same for a record that was read back.
+    ///
+    /// # Errors
+    /// As [`State::apply`].
+    pub fn apply_view(&mut self, seq: u64, body: &BodyView) -> Result<(), OutOfOrder> {
+        self.take(seq, &Change::of_view(body))
+    }
+
+    fn take(&mut self, seq: u64, change: &Change<'_>) -> Result<(), OutOfOrder> {
         if seq != self.next_seq {
             return Err(OutOfOrder::Number {
                 found: seq,
                 due: self.next_seq,
             });
         }
-        match body {
-            Body::Activation(activation) => {
+        match change {
+            Change::Activation(activation) => {
                 let in_force = self.in_force.map(|policy| policy.number);
                 if let Some(in_force) = in_force.filter(|in_force| *in_force >= activation.number) {
                     return Err(OutOfOrder::ManifestNotRising {
@@ -92,7 +104,7 @@ impl State {
                     digest: activation.digest,
                 });
             }
-            Body::SessionStart(start) => {
+            Change::SessionStart(start) => {
                 if self.sessions.contains_key(&start.session) {
                     return Err(OutOfOrder::SessionTwice(start.session.clone()));
                 }
@@ -103,25 +115,17 @@ impl State {
                 };
                 self.sessions.insert(start.session.clone(), session);
             }
-            Body::SessionEnd { session, .. } => {
+            Change::SessionEnd(session) => {
                 self.sessions
-                    .remove(session)
-                    .ok_or_else(|| OutOfOrder::NoSuchSession(session.clone()))?;
+                    .remove(*session)
+                    .ok_or_else(|| OutOfOrder::NoSuchSession((*session).to_owned()))?;
             }
-            Body::Decision(decision) => {
-                if let Some(session) = decision
-                    .session
-                    .as_ref()
-                    .and_then(|id| self.sessions.get_mut(id))
-                {
+            Change::Decision(session) => {
+                if let Some(session) = session.and_then(|id| self.sessions.get_mut(id)) {
                     session.calls = session.calls.saturating_add(1);
                 }
             }
-            Body::Start(_)
-            | Body::Stop { .. }
-            | Body::Outcome(_)
-            | Body::Dropped { .. }
-            | Body::ClockStep { .. } => {}
+            Change::None => {}
         }
         self.next_seq += 1;
         Ok(())
@@ -150,10 +154,48 @@ impl State {
     }
 }
 
+/// What a record changes, whether it is being written or was read back.
+enum Change<'a> {
+    Activation(&'a Activation),
+    SessionStart(&'a SessionStart),
+    SessionEnd(&'a str),
+    Decision(Option<&'a str>),
+    None,
+}
+
+impl<'a> Change<'a> {
+    fn of(body: &'a Body) -> Change<'a> {
+        match body {
+            Body::Activation(activation) => Change::Activation(activation),
+            Body::SessionStart(start) => Change::SessionStart(start),
+            Body::SessionEnd { session, .. } => Change::SessionEnd(session),
+            Body::Decision(decision) => Change::Decision(decision.session.as_deref()),
+            Body::Start(_)
+            | Body::Stop { .. }
+            | Body::Outcome(_)
+            | Body::Dropped { .. }
+            | Body::ClockStep { .. } => Change::None,
+        }
+    }
+
+    fn of_view(body: &'a BodyView) -> Change<'a> {
+        match body {
+            BodyView::Activation(activation) => Change::Activation(activation),
+            BodyView::SessionStart(start) => Change::SessionStart(start),
+            BodyView::SessionEnd { session, .. } => Change::SessionEnd(session),
+            BodyView::Decision(decision) => Change::Decision(decision.session.as_deref()),
+            BodyView::Start(_)
+            | BodyView::Stop { .. }
+            | BodyView::Outcome(_)
+            | BodyView::Dropped { .. }
+            | BodyView::ClockStep { .. } => Change::None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Activation, SessionStart};
 
     fn activation(number: u64) -> Body {
         let policy_mode = "enforce".to_owned();
