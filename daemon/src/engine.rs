@@ -8,17 +8,32 @@
 //! after a [`Fatal`] no answer ever leaves: receivers stay silent until the process ends.
 #![forbid(unsafe_code)]
 
-use crate::clock::Clock;
-use crate::config::Config;
-use crate::journal::{Committed, Fatal, Handoff};
-use crate::sequencer::{Desk, Submission};
-use faramesh_core::decision::{Code, Resolution};
+use crate::clock::{Clock, StepWatch, SystemClock};
+use crate::config::{Config, Mode};
+use crate::journal::recover::{self, Lock, NotRecovered, Recovered};
+use crate::journal::segment::{Disk, JournalDir};
+use crate::journal::signer_client::SignerClient;
+use crate::journal::{Committed, Committer, Durable, Fatal, Handoff, tail};
+use crate::sequencer::{Desk, Event, Salts, Sequencer, Submission};
+use crate::store::{CAPABILITIES, Candidate, NotAccepted, PolicyStore};
+use faramesh_core::checkpoint::PublicKey;
+use faramesh_core::decision::{Code, RETRY_AFTER_SECONDS, Resolution};
 use faramesh_core::identity::Attested;
-use faramesh_core::policy::artifact::{Artifact, Mode as PolicyMode, capabilities};
-use faramesh_core::record::{Body, Door, Outcome};
-use std::sync::{Arc, Mutex};
+use faramesh_core::policy::Policy;
+use faramesh_core::policy::artifact::{Artifact, Mode as PolicyMode};
+use faramesh_core::record::{Body, Door, Outcome, RunMode, SessionStart, Start};
+use faramesh_core::state::State;
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+
+pub use crate::journal::tail::Tailed;
+
+/// Readers that follow the journal at once: each holds a block of a segment, and operators are few.
+const TAILS_MAX: usize = 16;
 
 /// What becomes of a submission: its record is durable, or it was refused after it was queued.
 pub type Answer = Result<Committed, Refusal>;
@@ -79,21 +94,26 @@ impl Refusal {
         Refusal::new(Code::Internal, message)
     }
 
+    /// No call can be made durable at the moment.
+    #[must_use]
+    pub fn journal_unavailable(why: &str) -> Refusal {
+        Refusal::new(
+            Code::JournalUnavailable,
+            format!("no decision can be made durable: {why}"),
+        )
+    }
+
     /// What the asker can do about it.
     #[must_use]
     pub fn resolution(&self) -> Resolution {
         match self.code {
-            Code::Overloaded => Resolution::RetryAfterSeconds(1),
-            Code::DaemonNotReady | Code::JournalUnavailable => {
-                Resolution::RetryAfterSeconds(REFUSED_RETRY_SECONDS)
+            Code::Overloaded | Code::DaemonNotReady | Code::JournalUnavailable => {
+                Resolution::RetryAfterSeconds(RETRY_AFTER_SECONDS)
             }
             _ => Resolution::ManualAudit,
         }
     }
 }
-
-/// What a caller is told to wait where only an operator can help: a full disk, a daemon that restarts.
-const REFUSED_RETRY_SECONDS: u32 = 10;
 
 /// A manifest that came into force; its record is durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,37 +158,71 @@ pub struct Progress {
 #[derive(Clone)]
 pub struct Engine(Arc<Shared>);
 
+/// What the handle, the sequencer and the lifecycle share.
 pub(crate) struct Shared {
-    pub(crate) desk: Mutex<Desk>,
+    desk: Mutex<Desk>,
     /// Wakes the sequencer.
     pub(crate) work: Notify,
     pub(crate) handoff: Arc<Handoff>,
+    in_force: Mutex<Arc<InForce>>,
+    store: PolicyStore,
+    journal_dir: PathBuf,
+    origin: String,
+    warnings: Vec<String>,
+    left_over: BTreeMap<String, SessionStart>,
+    tails: Arc<Semaphore>,
+    /// Held until the last handle and the sequencer are gone.
+    _lock: Lock,
 }
 
-/// One durable record, as [`Engine::tail`] gives it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tailed {
-    /// Its index in the tree.
-    pub seq: u64,
-    /// Its canonical bytes.
-    pub record: Vec<u8>,
-    /// The canonical detail beside it, or empty.
-    pub detail: Vec<u8>,
+impl Shared {
+    /// The queues. The lock is only ever taken on the runtime's thread, for a moment, and never across an await.
+    pub(crate) fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_in_force(&self, in_force: Arc<InForce>) {
+        *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = in_force;
+    }
+
+    fn in_force(&self) -> Arc<InForce> {
+        Arc::clone(&self.in_force.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The policy that decides, and the number of the manifest that put it in force.
+#[derive(Debug)]
+pub(crate) struct InForce {
+    pub(crate) number: u64,
+    pub(crate) policy: Arc<Policy>,
+}
+
+/// The artifact that was in force when it was asked for; it stays what it is when another comes into force.
+#[derive(Debug, Clone)]
+pub struct ArtifactInForce(Arc<InForce>);
+
+impl Deref for ArtifactInForce {
+    type Target = Artifact;
+
+    fn deref(&self) -> &Artifact {
+        self.0.policy.artifact()
+    }
 }
 
 impl Engine {
     /// Queues a call. The answer comes when its record is durable, or when it was refused after all.
     ///
     /// # Errors
-    /// `OVERLOADED` where the lane is full, `JOURNAL_UNAVAILABLE`, `DAEMON_NOT_READY` while draining. The refusal is
-    /// counted here and becomes part of a `dropped` record; do not count it again.
+    /// `OVERLOADED` where the lane is full, `JOURNAL_UNAVAILABLE`, `DAEMON_NOT_READY` while draining. Every refusal of a
+    /// call by the engine, here or in the answer, is counted and becomes part of a `dropped` record; do not count it
+    /// again.
     pub fn submit(
         &self,
         lane: Lane,
         attested: Attested,
         door: Door,
     ) -> Result<oneshot::Receiver<Answer>, Refusal> {
-        self.queue(lane, Submission::Call { attested, door })
+        self.queue(&lane, Submission::Call { attested, door })
     }
 
     /// Queues an agent's report of what became of a permitted call, in its lane.
@@ -180,111 +234,223 @@ impl Engine {
         lane: Lane,
         outcome: Outcome,
     ) -> Result<oneshot::Receiver<Answer>, Refusal> {
-        self.queue(lane, Submission::Report(Body::Outcome(outcome)))
+        self.queue(&lane, Submission::Report(Body::Outcome(outcome)))
     }
 
-    /// Queues a record of the daemon's own (a session's start or end, …), before any call that waits.
+    /// Queues a record of the daemon's own (a session's start or end, …), before any call that waits. It is accepted
+    /// while draining, and it waits where the disk is full.
     ///
     /// # Errors
-    /// `OVERLOADED` where too many wait, `DAEMON_NOT_READY` after the drain, `JOURNAL_UNAVAILABLE`.
+    /// `OVERLOADED` where too many wait, `DAEMON_NOT_READY` after the drain.
     pub fn append(&self, body: Body) -> Result<oneshot::Receiver<Answer>, Refusal> {
-        let _ = body;
-        Err(Refusal::internal("not yet"))
+        let queued = self.0.desk().event(Event::Append(body));
+        self.0.work.notify_one();
+        queued
     }
 
     /// Puts the manifest of this number, which must lie in `next`, in force; returns when its record is durable. Until
-    /// then, and where it is refused, the old policy decides.
+    /// then, and where it is refused, the old policy decides. Everything slow is done off the deciding thread.
     ///
     /// # Errors
     /// [`ActivationRefused`], with words for the operator.
     pub async fn activate(&self, number: u64) -> Result<Activated, ActivationRefused> {
-        let _ = number;
-        Err(ActivationRefused("not yet".into()))
+        let store = self.0.store.clone();
+        let in_force = self.0.in_force().number;
+        let read = move || store.next_candidate(number, Some(in_force));
+        let candidate = tokio::task::spawn_blocking(read)
+            .await
+            .map_err(|error| Refusal::internal(error.to_string()))??;
+        let digest = *candidate.policy.digest();
+        let queued = self.0.desk().event(Event::Activate(candidate))?;
+        self.0.work.notify_one();
+        queued.await.map_err(|_| ended())??;
+        Ok(Activated { number, digest })
     }
 
     /// Counts a refusal that never reached the engine: the next batch carries it in a `dropped` record, and within a
     /// second there is one.
     pub fn dropped(&self, session: Option<&str>, code: Code) {
-        let _ = (session, code);
+        self.0.desk().count_dropped(session, code);
+        self.0.work.notify_one();
     }
 
     /// The durable records from `from` on; with `follow` it waits for those to come. Bounded: a reader that does not
-    /// take what it is sent stops its own stream, and is cut when it stands still.
+    /// take what it is sent stops only its own stream, and is cut when it stands still. The stream ends when the
+    /// journal does.
     ///
     /// # Errors
-    /// `OVERLOADED` where too many follow.
+    /// `OVERLOADED` where too many read already.
     pub fn tail(&self, from: u64, follow: bool) -> Result<mpsc::Receiver<Tailed>, Refusal> {
-        let _ = (from, follow);
-        Err(Refusal::internal("not yet"))
+        let Ok(permit) = Arc::clone(&self.0.tails).try_acquire_owned() else {
+            return Err(Refusal::new(
+                Code::Overloaded,
+                format!("{TAILS_MAX} readers follow the journal already"),
+            ));
+        };
+        let (sender, receiver) = mpsc::channel(tail::WAITING_MAX);
+        let dir = self.0.journal_dir.clone();
+        let durable = self.0.handoff.watch();
+        tokio::spawn(async move {
+            tail::send(dir, from, follow, durable, sender).await;
+            drop(permit);
+        });
+        Ok(receiver)
     }
 
     /// What `status` shows. Reads `next`, so it is for operators only.
     #[must_use]
     pub fn status(&self) -> EngineStatus {
+        let in_force = self.0.in_force();
+        let mut warnings = self.0.warnings.clone();
+        let pending_number = match self.0.store.next_number() {
+            Ok(number) => number.filter(|number| *number > in_force.number),
+            Err(error) => {
+                warnings.push(format!("what lies in `next` does not count: {error}"));
+                None
+            }
+        };
         EngineStatus {
-            policy_digest: [0; 32],
-            policy_number: 0,
-            pending_number: None,
-            policy_mode: PolicyMode::Enforce,
-            journal_size: 0,
-            origin: String::new(),
-            refusing: None,
-            warnings: Vec::new(),
+            policy_digest: *in_force.policy.digest(),
+            policy_number: in_force.number,
+            pending_number,
+            policy_mode: in_force.policy.artifact().runtime.mode,
+            journal_size: self.0.handoff.durable_size(),
+            origin: self.0.origin.clone(),
+            refusing: self.0.handoff.refusing(),
+            warnings,
         }
     }
 
     /// The artifact in force: agents, users, sockets.
     #[must_use]
-    pub fn artifact(&self) -> Arc<Artifact> {
-        unreachable!("not yet")
+    pub fn artifact(&self) -> ArtifactInForce {
+        ArtifactInForce(self.0.in_force())
+    }
+
+    /// Sessions that an earlier run left alive in the journal, by id, with what is needed to find their processes. Their
+    /// calls are refused and their end recorded by whoever calls this, once.
+    #[must_use]
+    pub fn left_over(&self) -> &BTreeMap<String, SessionStart> {
+        &self.0.left_over
     }
 
     /// Takes no more calls, finishes what is queued, writes a `stop` record with `reason`, and ends the journal. Returns
     /// when all of it is durable, or never after a [`Fatal`]: wait for [`Engine::fatal`] beside it.
     pub async fn drain(&self, reason: &str) {
-        let _ = reason;
+        let mut durable = self.0.handoff.watch();
+        self.0.desk().drain(reason);
+        self.0.work.notify_one();
+        let closed = durable.wait_for(|durable| matches!(durable, Durable::Closed(_)));
+        if closed.await.is_err() {
+            std::future::pending().await
+        }
     }
 
     /// Returns when the engine cannot go on: exit with [`Fatal::exit_code`] and say what it says.
     pub async fn fatal(&self) -> Arc<Fatal> {
-        std::future::pending().await
+        fatal(&self.0.handoff).await
     }
 
     /// For the watchdog.
     #[must_use]
     pub fn progress(&self) -> Progress {
         Progress {
-            sequencer_stuck: Duration::ZERO,
+            sequencer_stuck: self.0.desk().stuck(),
             journal_stuck: self.0.handoff.stuck(),
         }
     }
 
     fn queue(
         &self,
-        lane: Lane,
+        lane: &Lane,
         submission: Submission,
     ) -> Result<oneshot::Receiver<Answer>, Refusal> {
-        let _ = (lane, submission);
-        Err(Refusal::internal("not yet"))
+        let mut desk = self.0.desk();
+        let queued = match self.0.handoff.refusing() {
+            Some(refusal) => Err(refusal),
+            None => desk.submit(lane, submission),
+        };
+        if let Err(refusal) = &queued {
+            desk.count_dropped(lane.session_id(), refusal.code);
+        }
+        drop(desk);
+        self.0.work.notify_one();
+        queued
     }
+}
+
+async fn fatal(handoff: &Handoff) -> Arc<Fatal> {
+    let mut durable = handoff.watch();
+    let ended = durable.wait_for(|durable| matches!(durable, Durable::Fatal(_)));
+    match ended.await.as_deref() {
+        Ok(Durable::Fatal(fatal)) => Arc::clone(fatal),
+        _ => std::future::pending().await,
+    }
+}
+
+fn ended() -> Refusal {
+    Refusal::new(Code::DaemonNotReady, "the daemon is stopping")
 }
 
 /// Why a manifest did not come into force; the old policy decides.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ActivationRefused(pub String);
+pub enum ActivationRefused {
+    /// What lies in the policy directory does not count.
+    #[error(transparent)]
+    NotAccepted(#[from] NotAccepted),
+    /// The sequencer did not take it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
 
-/// A recovered journal and a policy in force: everything that can refuse to start has been asked.
+/// A recovered journal and a policy to put in force: everything that can refuse to start has been asked.
 pub struct Opened {
-    shared: Arc<Shared>,
+    sequencer: Sequencer,
+    committer: Committer,
+    disk: Arc<dyn Disk>,
+    start: Start,
+    candidate: Option<Candidate>,
 }
 
 /// Why the engine does not start. [`StartFailure::exit_code`] says who can help.
 #[derive(Debug, thiserror::Error)]
 pub enum StartFailure {
-    /// 78: nothing was ever applied, or what is in force is missing or needs more than this daemon enforces.
-    #[error("{0}")]
-    Policy(String),
+    /// A pinned key is unreadable or not one.
+    #[error("pinned key `{}`: {why}", path.display())]
+    PinnedKey {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// The configuration and the pinned key name different journals.
+    #[error("`origin` is `{configured}`, `log.pub` is the key of `{pinned}`: apply again")]
+    Origin {
+        /// In daemon.toml.
+        configured: String,
+        /// In log.pub.
+        pinned: String,
+    },
+    /// The journal cannot be gone on with.
+    #[error(transparent)]
+    Journal(#[from] NotRecovered),
+    /// Nothing was ever applied.
+    #[error("no policy is in force: run `faramesh apply` first")]
+    NothingApplied,
+    /// Nothing is in force, and what lies in `next` does not count.
+    #[error("no policy is in force, and `next` does not count: {0}; run `faramesh apply`")]
+    FirstRefused(#[source] NotAccepted),
+    /// A waiting manifest demands what this daemon does not enforce.
+    #[error("manifest in `next`: {0}")]
+    NextRequires(#[source] NotAccepted),
+    /// The artifact of the last activation record cannot be used.
+    #[error(
+        "the policy in force cannot be used: {0}; put its artifact back, or run `faramesh apply`"
+    )]
+    InForce(#[source] NotAccepted),
+    /// The policy directory and its key do not belong to this stack.
+    #[error(transparent)]
+    Store(NotAccepted),
 }
 
 impl StartFailure {
@@ -292,25 +458,148 @@ impl StartFailure {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            StartFailure::Policy(_) => 78,
+            StartFailure::Journal(not_recovered) => not_recovered.exit_code(),
+            _ => 78,
+        }
+    }
+}
+
+/// Where the engine touches the world, besides the signer's socket.
+pub struct Ports {
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Makes segments in the journal's directory.
+    pub disk: Arc<dyn Disk>,
+}
+
+impl Ports {
+    /// The machine's.
+    #[must_use]
+    pub fn real(config: &Config) -> Ports {
+        Ports {
+            clock: Arc::new(SystemClock),
+            disk: Arc::new(JournalDir::new(&config.journal_dir)),
         }
     }
 }
 
 impl Opened {
-    /// Locks the journal, asks the signer, recovers, finds the policy in force. Blocks; run it off the runtime's thread.
+    /// Locks the journal, asks the signer, recovers, finds the policy to put in force. Blocks; run it off the runtime's
+    /// thread.
     ///
     /// # Errors
     /// [`StartFailure`]; the journal is unchanged, except that a torn tail may have been cut.
-    pub fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Opened, StartFailure> {
-        let _ = (config, clock);
-        Err(StartFailure::Policy("not yet".into()))
+    pub fn open(config: &Config, ports: Ports) -> Result<Opened, StartFailure> {
+        let log_key = pinned(&config.log_pub)?;
+        if log_key.name().as_str() != config.origin {
+            return Err(StartFailure::Origin {
+                configured: config.origin.clone(),
+                pinned: log_key.name().to_string(),
+            });
+        }
+        let policy_key = pinned(&config.policy_pub)?;
+        let store = PolicyStore::new(&config.policy_dir, policy_key, &config.stack)
+            .map_err(StartFailure::Store)?;
+        let lock = Lock::take(&config.journal_dir)?;
+        let signer = SignerClient::connect(&config.signer_socket, config.signer_uid)
+            .map_err(NotRecovered::Signer)?;
+        let recovered = recover::recover(
+            &config.journal_dir,
+            &*ports.disk,
+            config.segment_bytes,
+            &log_key,
+            signer,
+        )?;
+        let mut warnings = config.warnings.clone();
+        let chosen = choose(&store, &recovered.state, &mut warnings)?;
+        Ok(Opened::assemble(
+            config, ports, log_key, store, lock, recovered, warnings, chosen,
+        ))
     }
 
-    /// The artifact that will be in force: its `cold_start_deny_window`.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one caller; each argument is one thing that `open` has found out"
+    )]
+    fn assemble(
+        config: &Config,
+        ports: Ports,
+        log_key: PublicKey,
+        store: PolicyStore,
+        lock: Lock,
+        recovered: Recovered,
+        warnings: Vec<String>,
+        (in_force, candidate): (InForce, Option<Candidate>),
+    ) -> Opened {
+        let space_left = recovered.segment_bytes.saturating_sub(recovered.offset);
+        let handoff = Arc::new(Handoff::new(
+            recovered.frontier.size(),
+            space_left,
+            config.segment_bytes,
+        ));
+        let in_force = Arc::new(in_force);
+        let boot_id = boot_id();
+        let shared = Arc::new(Shared {
+            desk: Mutex::new(Desk::new(
+                usize::try_from(config.limits.queue_per_session_max).unwrap_or(usize::MAX),
+            )),
+            work: Notify::new(),
+            handoff: Arc::clone(&handoff),
+            in_force: Mutex::new(Arc::clone(&in_force)),
+            store,
+            journal_dir: config.journal_dir.clone(),
+            origin: config.origin.clone(),
+            warnings: warnings.clone(),
+            left_over: recovered.left_over,
+            tails: Arc::new(Semaphore::new(TAILS_MAX)),
+            _lock: lock,
+        });
+        // Within one boot the last record says how the clocks stood: a step while nobody ran is a record too.
+        let reference = recovered
+            .last
+            .filter(|(_, boot)| *boot == boot_id)
+            .map_or_else(|| ports.clock.now(), |(time, _)| time);
+        Opened {
+            sequencer: Sequencer {
+                shared,
+                clock: ports.clock,
+                steps: StepWatch::from(reference),
+                state: recovered.state,
+                in_force,
+                prev: recovered.last_leaf,
+                stack: config.stack.clone(),
+                mode: match config.mode {
+                    Mode::Enforced => RunMode::Enforced,
+                    Mode::Development => RunMode::Development,
+                },
+                salts: Salts::new(),
+            },
+            committer: Committer {
+                handoff,
+                disk: Arc::clone(&ports.disk),
+                segment: recovered.segment,
+                offset: recovered.offset,
+                frontier: recovered.frontier,
+                signer: recovered.signer,
+                key: log_key,
+            },
+            disk: ports.disk,
+            start: Start {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                boot_id,
+                uid: rustix::process::getuid().as_raw(),
+                pid: rustix::process::getpid().as_raw_pid().unsigned_abs(),
+                cut_bytes: recovered.cut_bytes,
+                warnings,
+            },
+            candidate,
+        }
+    }
+
+    /// The artifact that will decide: its `cold_start_deny_window`.
     #[must_use]
     pub fn artifact(&self) -> &Artifact {
-        unreachable!("not yet")
+        self.sequencer.in_force.policy.artifact()
     }
 
     /// Starts the sequencer on this runtime and the journal on its own threads, writes the `start` record (and the
@@ -319,12 +608,109 @@ impl Opened {
     /// # Errors
     /// The [`Fatal`] that prevented it.
     pub async fn start(self) -> Result<Engine, Arc<Fatal>> {
-        Ok(Engine(self.shared))
+        let Opened {
+            sequencer,
+            committer,
+            disk,
+            start,
+            candidate,
+        } = self;
+        let engine = Engine(Arc::clone(&sequencer.shared));
+        let handoff = Arc::clone(&engine.0.handoff);
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            let spawned = std::thread::Builder::new().name(name.into()).spawn(run);
+            spawned
+                .map_err(|error| Arc::new(Fatal::Inconsistent(format!("thread `{name}`: {error}"))))
+        };
+        spawn("journal", Box::new(move || committer.run()))?;
+        let preparing = Arc::clone(&handoff);
+        spawn(
+            "segments",
+            Box::new(move || preparing.prepare_segments(&*disk)),
+        )?;
+        let first = engine.append(Body::Start(start));
+        let activation =
+            candidate.map(|candidate| engine.0.desk().event(Event::Activate(candidate)));
+        tokio::spawn(sequencer.run());
+        for queued in std::iter::once(first).chain(activation) {
+            let inconsistent =
+                |refusal: Refusal| Arc::new(Fatal::Inconsistent(refusal.to_string()));
+            let queued = queued.map_err(inconsistent)?;
+            tokio::select! {
+                answer = queued => match answer {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(refusal)) => return Err(inconsistent(refusal)),
+                    Err(_) => return Err(fatal(&handoff).await),
+                },
+                fatal = engine.fatal() => return Err(fatal),
+            }
+        }
+        Ok(engine)
     }
+}
+
+/// What decides from the start: a waiting manifest that counts, else the last activation's artifact. A `next` that does
+/// not count is a warning where a policy is in force: whoever can write there must not be able to stop the daemon.
+fn choose(
+    store: &PolicyStore,
+    state: &State,
+    warnings: &mut Vec<String>,
+) -> Result<(InForce, Option<Candidate>), StartFailure> {
+    let recorded = state.in_force();
+    match waiting(store, recorded.map(|policy| policy.number)) {
+        Ok(Some(candidate)) => {
+            let in_force = InForce {
+                number: candidate.number,
+                policy: Arc::clone(&candidate.policy),
+            };
+            return Ok((in_force, Some(candidate)));
+        }
+        Ok(None) => {}
+        Err(refused @ NotAccepted::Requires { .. }) => {
+            return Err(StartFailure::NextRequires(refused));
+        }
+        Err(refused) if recorded.is_none() => return Err(StartFailure::FirstRefused(refused)),
+        Err(refused) => warnings.push(format!("what lies in `next` does not count: {refused}")),
+    }
+    let recorded = recorded.ok_or(StartFailure::NothingApplied)?;
+    let policy = store
+        .policy(&recorded.digest)
+        .map_err(StartFailure::InForce)?;
+    let in_force = InForce {
+        number: recorded.number,
+        policy: Arc::new(policy),
+    };
+    Ok((in_force, None))
+}
+
+/// The manifest in `next`, where it is newer than what is in force.
+fn waiting(store: &PolicyStore, in_force: Option<u64>) -> Result<Option<Candidate>, NotAccepted> {
+    match store.next_number()? {
+        Some(number) if in_force.is_none_or(|in_force| number > in_force) => {
+            store.next_candidate(number, in_force).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+fn pinned(path: &Path) -> Result<PublicKey, StartFailure> {
+    let failed = |why: String| StartFailure::PinnedKey {
+        path: path.to_path_buf(),
+        why,
+    };
+    let line = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    PublicKey::parse_vkey(&line).map_err(|error| failed(error.to_string()))
+}
+
+/// Which boot this is. Where the kernel does not say, no two runs are taken for one boot.
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|id| id.trim_end().to_owned())
+        .unwrap_or_default()
 }
 
 /// What this daemon enforces, sorted: an artifact that requires more is refused.
 #[must_use]
 pub fn capabilities() -> &'static [&'static str] {
-    &capabilities::ALL
+    CAPABILITIES
 }

@@ -22,6 +22,8 @@ pub mod journal;
 pub mod reply;
 /// One thread decides, in one order.
 mod sequencer;
+/// The policy directory, read.
+pub mod store;
 
 /// What systemd is told.
 pub mod notify;

@@ -11,7 +11,7 @@
 use super::NOTE_FRAME_BYTES_MAX;
 use super::commit::{Decided, Fatal};
 use super::segment::Disk;
-use crate::engine::Answer;
+use crate::engine::{Answer, Refusal};
 use faramesh_core::frame;
 use faramesh_core::record::Encoded;
 use faramesh_core::tree::Hash;
@@ -38,11 +38,18 @@ pub(crate) enum Durable {
     Fatal(Arc<Fatal>),
 }
 
-/// Whether a frame can be pushed now.
+/// For what room is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// For a call: none where the next segment cannot be prepared.
+    Call,
+    /// For a record of the daemon's own, which may use up the segment that is there.
+    Own,
+}
+
+/// Why a frame cannot be pushed now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Room {
-    /// It was pushed.
-    Pushed,
     /// Not before the journal takes the open batch, or the next segment is prepared: `taken` tells.
     Later,
     /// Not before the disk has space again.
@@ -51,6 +58,27 @@ pub(crate) enum Room {
     TooLarge,
     /// Never: the journal stopped.
     Stopped,
+}
+
+/// A record with its number, to be made durable.
+pub(crate) struct Draft {
+    pub(crate) seq: u64,
+    pub(crate) encoded: Encoded,
+    pub(crate) leaf: Hash,
+    pub(crate) decided: Option<Box<Decided>>,
+    /// Nobody waits for the daemon's own records.
+    pub(crate) answer: Option<oneshot::Sender<Answer>>,
+}
+
+impl Draft {
+    fn into_waiter(self) -> Option<Waiter> {
+        Some(Waiter {
+            seq: self.seq,
+            record: self.encoded.record,
+            decided: self.decided,
+            answer: self.answer?,
+        })
+    }
 }
 
 /// One who waits for a record to be durable.
@@ -97,6 +125,8 @@ struct Open {
     committing_since: Option<Instant>,
     closing: bool,
     stopped: bool,
+    /// Records that are durable.
+    size: u64,
     /// Answers that must never leave.
     kept: Vec<Waiter>,
     /// A buffer of the last batch, to be filled again.
@@ -126,6 +156,7 @@ impl Handoff {
                 committing_since: None,
                 closing: false,
                 stopped: false,
+                size,
                 kept: Vec::new(),
                 spare: Vec::new(),
             }),
@@ -137,53 +168,64 @@ impl Handoff {
         }
     }
 
-    /// Pushes a record, where there is room. `waiter` is made only then.
-    pub(crate) fn push(
-        &self,
-        seq: u64,
-        encoded: &Encoded,
-        leaf: Hash,
-        waiter: impl FnOnce() -> Option<Waiter>,
-    ) -> Room {
-        let length = frame::record_frame_len(encoded);
+    /// Whether this frame can be pushed now. Nobody else pushes, so what fits now still fits when it is pushed.
+    pub(crate) fn room(&self, encoded: &Encoded, need: Need) -> Result<(), Room> {
+        let open = self.lock();
+        if let (Need::Call, Next::Failed(why)) = (need, &open.next) {
+            return Err(Room::Full(why.clone()));
+        }
+        open.room(frame::record_frame_len(encoded), self.segment_bytes)
+            .map(drop)
+    }
+
+    /// Pushes a record for which there is [`Handoff::room`].
+    pub(crate) fn push(&self, draft: Draft) {
+        let length = frame::record_frame_len(&draft.encoded);
         let mut open = self.lock();
-        let rotates = match open.room(length, self.segment_bytes) {
-            Ok(rotates) => rotates,
-            Err(room) => return room,
+        let Ok(rotates) = open.room(length, self.segment_bytes) else {
+            // Only an end of the journal in between: the record is lost with everything that is open.
+            open.kept.extend(draft.into_waiter());
+            return;
         };
         let Open { batch, .. } = &mut *open;
-        if frame::write_record(&mut batch.frames, encoded).is_err() {
-            return Room::TooLarge;
+        let begins = batch.leaves.is_empty();
+        if frame::write_record(&mut batch.frames, &draft.encoded).is_err() {
+            // `room` has refused longer ones; without the frame the journal would refuse the batch and stop.
+            open.kept.extend(draft.into_waiter());
+            return;
         }
-        let was_empty = batch.leaves.is_empty();
-        batch.leaves.push(leaf);
-        batch.waiters.extend(waiter());
-        if was_empty {
-            batch.first = seq;
+        if begins {
+            batch.first = draft.seq;
             batch.rotates = rotates;
         }
-        open.take_space(length as u64, was_empty, rotates, self.segment_bytes);
+        batch.leaves.push(draft.leaf);
+        batch.waiters.extend(draft.into_waiter());
+        open.take_space(length as u64, begins, rotates, self.segment_bytes);
         drop(open);
-        if was_empty {
+        if begins {
             self.filled.notify_one();
         }
         if rotates {
             self.wanted.notify_one();
         }
-        Room::Pushed
     }
 
-    /// Why calls are refused at the moment: the next segment cannot be prepared.
-    pub(crate) fn full(&self) -> Option<String> {
-        match &self.lock().next {
-            Next::Failed(why) => Some(why.clone()),
+    /// Why calls are refused at the moment: the next segment cannot be prepared, or the journal ended.
+    pub(crate) fn refusing(&self) -> Option<Refusal> {
+        let open = self.lock();
+        match &open.next {
+            _ if open.stopped => Some(Refusal::journal_unavailable("the journal has stopped")),
+            Next::Failed(why) => Some(Refusal::journal_unavailable(why)),
             Next::Wanted | Next::Ready => None,
         }
     }
 
-    /// Whether the journal stopped.
-    pub(crate) fn stopped(&self) -> bool {
-        self.lock().stopped
+    /// Records that are durable.
+    pub(crate) fn durable_size(&self) -> u64 {
+        match *self.durable.borrow() {
+            Durable::Size(size) | Durable::Closed(size) => size,
+            Durable::Fatal(_) => self.lock().size,
+        }
     }
 
     /// For so long the journal has been at the same batch.
@@ -245,6 +287,7 @@ impl Handoff {
         if !open.batch.rotates {
             open.space_left += surplus;
         }
+        open.size = size;
         drop(open);
         self.durable.send_replace(Durable::Size(size));
     }
@@ -325,6 +368,9 @@ impl Open {
     fn room(&self, length: usize, segment_bytes: u64) -> Result<bool, Room> {
         if self.stopped || self.closing {
             return Err(Room::Stopped);
+        }
+        if length > frame::HEADER_LEN + frame::PAYLOAD_MAX {
+            return Err(Room::TooLarge);
         }
         let empty = self.batch.leaves.is_empty();
         let full = self.batch.leaves.len() >= BATCH_RECORDS_MAX

@@ -5,13 +5,18 @@
 pub mod commit;
 /// Between the sequencer and the journal: the open batch and the space it may take.
 mod handoff;
+/// Start: lock, ask the signer, judge, adopt, cut, fold.
+pub mod recover;
 /// Segments and the disk port.
 pub mod segment;
 /// The daemon's end of the conversation with the signer.
 pub mod signer_client;
+/// Reading behind the writer.
+pub mod tail;
 
+pub(crate) use commit::Committer;
 pub use commit::{Committed, CommittedParts, Decided, Fatal, RuleShown};
-pub(crate) use handoff::{Durable, Handoff, Room, Waiter};
+pub(crate) use handoff::{Draft, Durable, Handoff, Need, Room};
 
 /// Space that each batch reserves for its note, bytes: a frame's header, an origin and a key name of at most 90 bytes
 /// each, a size, a root and a signature in base64 make under 400.
