@@ -1,1 +1,234 @@
-//! stub
+//! `governance.fms` to an artifact: lex, parse, lower, check, emit. Outside the trusted core: whatever this crate makes,
+//! `faramesh_core::policy` checks again before it decides by it.
+//!
+//! Invariants: nothing written is ever dropped — every word is in the artifact or in a finding; a file with an error
+//! yields no artifact; no input panics, overflows the stack or takes more than linear time. No I/O.
+//!
+//! The modules are listed in the order of the flow, which is the order to read them in.
+#![forbid(unsafe_code)]
+
+mod check;
+mod conditions;
+pub mod diagnostic;
+mod lex;
+mod lower;
+pub mod number;
+mod parse;
+mod quantity;
+mod render;
+mod settings;
+pub mod source;
+mod syntax;
+mod vocabulary;
+
+pub use diagnostic::{
+    Diagnostic, DiagnosticReport, Label, LabelReport, Severity, Style, render, report,
+};
+pub use faramesh_core::policy::artifact::Artifact;
+pub use number::Number;
+pub use source::{Position, SOURCE_BYTES_MAX, SourceFile, Span};
+
+use faramesh_core::policy::artifact;
+
+/// Findings that are shown; a file with more is not read to the end by anybody.
+const DIAGNOSTICS_MAX: usize = 100;
+
+/// How to compile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Options {
+    /// Warnings refuse the artifact too.
+    pub warnings: Warnings,
+}
+
+/// What a warning does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Warnings {
+    /// It is said, and the policy compiles.
+    #[default]
+    Say,
+    /// `--strict`: there is no artifact.
+    Refuse,
+}
+
+/// What came of a file.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Outcome {
+    /// The policy; absent where an error was found (or, if so asked, a warning).
+    pub artifact: Option<Artifact>,
+    /// In the order of the file. Empty: there is nothing to say.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Outcome {
+    /// Whether an error was found.
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics
+            .iter()
+            .any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+
+    /// Whether a warning was found.
+    pub fn has_warnings(&self) -> bool {
+        self.diagnostics
+            .iter()
+            .any(|diagnostic| diagnostic.severity == Severity::Warning)
+    }
+}
+
+/// Compiles one policy file.
+pub fn compile(source: &SourceFile, options: &Options) -> Outcome {
+    if source.text.len() > SOURCE_BYTES_MAX {
+        let message = format!(
+            "the file has {} bytes, more than {SOURCE_BYTES_MAX}",
+            source.text.len()
+        );
+        return refused(Diagnostic::new(Number::SourceTooLarge, message));
+    }
+    let mut diagnostics = Vec::new();
+    let tokens = lex::lex(&source.text, &mut diagnostics);
+    let file = parse::parse(&source.text, &tokens, &mut diagnostics);
+    let policy = lower::lower(&source.text, &file, &mut diagnostics);
+    let mut outcome = Outcome {
+        artifact: None,
+        diagnostics,
+    };
+    if !outcome.has_errors() {
+        // The core's own checks: the compiler cannot emit what no daemon would load.
+        match artifact::encode(&policy) {
+            Ok(_) => outcome.artifact = Some(policy),
+            Err(why) => {
+                let message = format!("the policy cannot be an artifact: {why}");
+                outcome
+                    .diagnostics
+                    .push(Diagnostic::new(Number::ArtifactRefused, message));
+            }
+        }
+    }
+    if options.warnings == Warnings::Refuse && outcome.has_warnings() {
+        outcome.artifact = None;
+    }
+    diagnostic::sort(&mut outcome.diagnostics);
+    cut(&mut outcome.diagnostics);
+    outcome
+}
+
+/// Compiles a file as it lies on disk; what is not UTF-8 is a finding like any other. The source is returned for
+/// [`render`]; bytes that are not UTF-8 are replaced in it.
+pub fn compile_bytes(name: &str, bytes: &[u8], options: &Options) -> (SourceFile, Outcome) {
+    if bytes.len() > SOURCE_BYTES_MAX {
+        let message = format!(
+            "the file has {} bytes, more than {SOURCE_BYTES_MAX}",
+            bytes.len()
+        );
+        return (
+            SourceFile::new(name, ""),
+            refused(Diagnostic::new(Number::SourceTooLarge, message)),
+        );
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) => {
+            let source = SourceFile::new(name, text);
+            let outcome = compile(&source, options);
+            (source, outcome)
+        }
+        Err(error) => {
+            let at = error.valid_up_to();
+            let source = SourceFile::new(name, String::from_utf8_lossy(bytes));
+            let finding = Diagnostic::new(Number::NotUtf8, format!("byte {at} is not UTF-8"))
+                .at(
+                    Span::new(at, at + '\u{fffd}'.len_utf8()),
+                    "the first that is not",
+                )
+                .help("save the file as UTF-8");
+            (source, refused(finding))
+        }
+    }
+}
+
+fn refused(diagnostic: Diagnostic) -> Outcome {
+    Outcome {
+        artifact: None,
+        diagnostics: vec![diagnostic],
+    }
+}
+
+/// Keeps errors rather than warnings where there are too many, and says that there were more.
+fn cut(diagnostics: &mut Vec<Diagnostic>) {
+    let all = diagnostics.len();
+    if all <= DIAGNOSTICS_MAX {
+        return;
+    }
+    let errors = diagnostics
+        .iter()
+        .filter(|diagnostic| diagnostic.severity == Severity::Error)
+        .count();
+    let mut warnings_left = DIAGNOSTICS_MAX.saturating_sub(errors);
+    diagnostics.retain(|diagnostic| {
+        let kept = diagnostic.severity == Severity::Error || warnings_left > 0;
+        if diagnostic.severity == Severity::Warning {
+            warnings_left = warnings_left.saturating_sub(1);
+        }
+        kept
+    });
+    diagnostics.truncate(DIAGNOSTICS_MAX);
+    let message = format!("{} more findings are not shown", all - diagnostics.len());
+    let number = if errors > 0 {
+        Number::TooManyErrors
+    } else {
+        Number::TooManyWarnings
+    };
+    diagnostics.push(Diagnostic::new(number, message).help("mend the ones above and run it again"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use faramesh_core::policy::artifact::{Op, RuleEffect};
+
+    fn accepted(text: &str) -> Artifact {
+        let source = SourceFile::new("governance.fms", text);
+        let outcome = compile(&source, &Options::default());
+        let shown = render(&source, &outcome.diagnostics, Style::Plain);
+        outcome.artifact.unwrap_or_else(|| panic!("{shown}"))
+    }
+
+    #[test]
+    fn both_dialects_compile_to_the_same_rules() {
+        let docs = accepted(
+            "agent \"a\" {\n  default = \"deny\"\n  rules {\n    permit stripe/refund if amount < $500 reason \"small\"\n  }\n}\n",
+        );
+        let spec = accepted(
+            "agent a {\n  default deny\n\n  allow stripe/refund when args.amount < 500 reason: \"small\"\n}\n",
+        );
+        assert_eq!(docs.agents[0].tests, spec.agents[0].tests);
+        assert_eq!(
+            docs.agents[0].rules[0].condition,
+            spec.agents[0].rules[0].condition
+        );
+        assert_eq!(
+            spec.agents[0].rules[0].text,
+            "permit stripe/refund if args.amount < 500 reason \"small\""
+        );
+    }
+
+    #[test]
+    fn a_condition_is_a_program_and_not_equal_is_the_negation_of_equal() {
+        let policy = accepted("deny! x if a != 1 and (b or not has c)\n");
+        let agent = &policy.agents[0];
+        assert_eq!(agent.name, "");
+        assert_eq!(agent.rules[0].effect, RuleEffect::DenyHard);
+        assert_eq!(
+            agent.rules[0].condition,
+            [
+                Op::Test(0),
+                Op::Not,
+                Op::Test(1),
+                Op::Test(2),
+                Op::Not,
+                Op::Or,
+                Op::And
+            ]
+        );
+    }
+}

@@ -1,0 +1,331 @@
+//! What the compiler says: numbered, with places, a cause and a next step.
+//!
+//! Invariant: nothing from a policy file reaches a message except through [`quoted`], because a policy may come from a
+//! stranger and a terminal obeys what it is shown.
+
+use crate::number::Number;
+use crate::source::{Lines, SourceFile, Span};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+use serde::Serialize;
+use std::fmt;
+
+/// A source line longer than this is not shown, only named: nobody reads it and drawing it is slow.
+const SHOWN_LINE_BYTES_MAX: usize = 1_000;
+/// Characters of the input that a message repeats.
+const QUOTED_CHARS_MAX: usize = 60;
+
+/// How bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// It compiles, and probably does not mean what was meant; an error under `--strict`.
+    Warning,
+    /// There is no artifact.
+    Error,
+}
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// Stable: `E0101`, `W0003`.
+    pub number: Number,
+    /// How bad.
+    pub severity: Severity,
+    /// One line, lower case, its input in backticks.
+    pub message: String,
+    /// Places; the first is where to look.
+    pub labels: Vec<Label>,
+    /// Causes and circumstances.
+    pub notes: Vec<String>,
+    /// Next steps.
+    pub help: Vec<String>,
+}
+
+/// A place and what there is to say of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label {
+    /// Where.
+    pub span: Span,
+    /// May be empty.
+    pub text: String,
+}
+
+impl Diagnostic {
+    /// A finding of this number; its severity is the number's.
+    pub fn new(number: Number, message: impl Into<String>) -> Self {
+        Diagnostic {
+            number,
+            severity: number.severity(),
+            message: message.into(),
+            labels: Vec::new(),
+            notes: Vec::new(),
+            help: Vec::new(),
+        }
+    }
+
+    /// Adds a place; the first one added is where to look.
+    #[must_use]
+    pub fn at(mut self, span: Span, text: impl Into<String>) -> Self {
+        self.labels.push(Label {
+            span,
+            text: text.into(),
+        });
+        self
+    }
+
+    /// Adds a cause.
+    #[must_use]
+    pub fn note(mut self, text: impl Into<String>) -> Self {
+        self.notes.push(text.into());
+        self
+    }
+
+    /// Adds a next step.
+    #[must_use]
+    pub fn help(mut self, text: impl Into<String>) -> Self {
+        self.help.push(text.into());
+        self
+    }
+
+    /// Adds `did you mean …?` where something was near.
+    #[must_use]
+    pub(crate) fn suggest(self, near: Option<&str>) -> Self {
+        match near {
+            Some(word) => self.help(format!("did you mean `{word}`?")),
+            None => self,
+        }
+    }
+
+    fn start(&self) -> usize {
+        self.labels.first().map_or(0, |label| label.span.start)
+    }
+}
+
+/// In the order of the file, errors before warnings at one place.
+pub(crate) fn sort(diagnostics: &mut [Diagnostic]) {
+    diagnostics.sort_by(|a, b| {
+        a.start()
+            .cmp(&b.start())
+            .then(b.severity.cmp(&a.severity))
+            .then(a.number.cmp(&b.number))
+    });
+}
+
+/// Input as a message may repeat it: in backticks, shortened, nothing in it that a terminal obeys or hides.
+pub(crate) fn quoted(input: &str) -> String {
+    let mut shown = String::from("`");
+    for (count, character) in input.chars().enumerate() {
+        if count == QUOTED_CHARS_MAX {
+            shown.push('…');
+            break;
+        }
+        if character == '`' || character.is_control() || crate::lex::is_invisible(character) {
+            shown.extend(character.escape_unicode());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown.push('`');
+    shown
+}
+
+/// `a`, `a` or `b`, `a`, `b` or `c`.
+pub(crate) fn alternatives<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    let words: Vec<String> = words.into_iter().map(quoted).collect();
+    match words.split_last() {
+        None => String::new(),
+        Some((only, [])) => only.clone(),
+        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+    }
+}
+
+/// Whether rendering may use terminal colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Style {
+    /// Text only.
+    #[default]
+    Plain,
+    /// ANSI colours: only where a terminal was asked for.
+    Colour,
+}
+
+/// All findings for people: source lines with carets, causes, next steps; ends in a newline unless there is none.
+pub fn render(source: &SourceFile, diagnostics: &[Diagnostic], style: Style) -> String {
+    let lines = Lines::new(&source.text);
+    let renderer = match style {
+        Style::Plain => Renderer::plain(),
+        Style::Colour => Renderer::styled(),
+    };
+    let mut text = String::new();
+    for diagnostic in diagnostics {
+        text.push_str(&renderer.render(&[group(source, &lines, diagnostic)]));
+        text.push_str("\n\n");
+    }
+    text.pop();
+    text
+}
+
+fn group<'a>(source: &'a SourceFile, lines: &Lines<'a>, diagnostic: &'a Diagnostic) -> Group<'a> {
+    let level = match diagnostic.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let title = level
+        .primary_title(diagnostic.message.as_str())
+        .id(diagnostic.number.as_str());
+    let mut group = match window(lines, diagnostic) {
+        Some((first_line, window)) => {
+            let snippet = Snippet::source(source.text.get(window.range()).unwrap_or(""))
+                .line_start(first_line + 1)
+                .path(source.name.as_str())
+                .annotations(diagnostic.labels.iter().enumerate().map(|(index, label)| {
+                    let kind = if index == 0 {
+                        AnnotationKind::Primary
+                    } else {
+                        AnnotationKind::Context
+                    };
+                    let start = label.span.start.clamp(window.start, window.end) - window.start;
+                    let end = label.span.end.clamp(window.start, window.end) - window.start;
+                    let text = (!label.text.is_empty()).then_some(label.text.as_str());
+                    kind.span(start..end.max(start)).label(text)
+                }));
+            title.element(snippet)
+        }
+        None => match diagnostic.labels.first() {
+            Some(label) => {
+                let position = lines.position(label.span.start);
+                title.element(
+                    Origin::path(source.name.as_str())
+                        .line(position.line)
+                        .char_column(position.column),
+                )
+            }
+            None => title.element(Origin::path(source.name.as_str())),
+        },
+    };
+    for note in &diagnostic.notes {
+        group = group.element(Level::NOTE.message(note.as_str()));
+    }
+    for help in &diagnostic.help {
+        group = group.element(Level::HELP.message(help.as_str()));
+    }
+    group
+}
+
+/// The lines that a finding shows: only they are handed to the renderer, so that its cost does not grow with the file.
+fn window(lines: &Lines<'_>, diagnostic: &Diagnostic) -> Option<(usize, Span)> {
+    let first = diagnostic
+        .labels
+        .iter()
+        .map(|label| lines.line(label.span.start))
+        .min()?;
+    let last = diagnostic
+        .labels
+        .iter()
+        .map(|label| lines.line(label.span.end))
+        .max()?;
+    for label in &diagnostic.labels {
+        for line in [lines.line(label.span.start), lines.line(label.span.end)] {
+            if lines.range(line).len() > SHOWN_LINE_BYTES_MAX {
+                return None;
+            }
+        }
+    }
+    Some((
+        first,
+        Span::new(lines.range(first).start, lines.range(last).end),
+    ))
+}
+
+/// A finding as a stable value for programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DiagnosticReport {
+    /// `E0101`.
+    pub number: &'static str,
+    /// `error` or `warning`.
+    pub severity: Severity,
+    /// As in [`Diagnostic::message`].
+    pub message: String,
+    /// The file as it was named.
+    pub file: String,
+    /// Places; the first is where to look.
+    pub labels: Vec<LabelReport>,
+    /// Causes and circumstances.
+    pub notes: Vec<String>,
+    /// Next steps.
+    pub help: Vec<String>,
+}
+
+/// A place as a stable value for programs; lines and columns from 1, columns in characters, the end exclusive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the struct's line says it all")]
+pub struct LabelReport {
+    pub line: usize,
+    pub column: usize,
+    pub end_line: usize,
+    pub end_column: usize,
+    pub text: String,
+}
+
+/// All findings as stable values: what `--format json` prints.
+pub fn report(source: &SourceFile, diagnostics: &[Diagnostic]) -> Vec<DiagnosticReport> {
+    let lines = Lines::new(&source.text);
+    let label = |label: &Label| {
+        let (start, end) = (
+            lines.position(label.span.start),
+            lines.position(label.span.end),
+        );
+        LabelReport {
+            line: start.line,
+            column: start.column,
+            end_line: end.line,
+            end_column: end.column,
+            text: label.text.clone(),
+        }
+    };
+    diagnostics
+        .iter()
+        .map(|diagnostic| DiagnosticReport {
+            number: diagnostic.number.as_str(),
+            severity: diagnostic.severity,
+            message: diagnostic.message.clone(),
+            file: source.name.clone(),
+            labels: diagnostic.labels.iter().map(label).collect(),
+            notes: diagnostic.notes.clone(),
+            help: diagnostic.help.clone(),
+        })
+        .collect()
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_repeats_no_character_that_a_terminal_obeys_or_hides() {
+        assert_eq!(
+            quoted("a\u{1b}[31mb\u{202e}`"),
+            r"`a\u{1b}[31mb\u{202e}\u{60}`"
+        );
+        assert_eq!(quoted(&"x".repeat(100)).chars().count(), 60 + 3);
+    }
+
+    #[test]
+    fn a_place_in_an_endless_line_is_named_and_not_drawn() {
+        let source = SourceFile::new("governance.fms", format!("{}oops", " ".repeat(100_000)));
+        let diagnostic = Diagnostic::new(Number::UnexpectedToken, "unexpected `oops`")
+            .at(Span::new(100_000, 100_004), "");
+        let text = render(&source, &[diagnostic], Style::Plain);
+        assert!(text.contains("governance.fms:1:100001"), "{text}");
+        assert!(text.len() < 500, "{text}");
+    }
+}

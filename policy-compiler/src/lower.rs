@@ -1,0 +1,607 @@
+//! The syntax tree to the artifact, construct by construct, and every construct that this version does not hold by name.
+//!
+//! Invariant: every item of the tree is lowered or becomes a finding; there is no arm that skips.
+
+use crate::check;
+use crate::conditions::{self, Tables};
+use crate::diagnostic::{Diagnostic, quoted};
+use crate::number::Number;
+use crate::render;
+use crate::settings::{self, Read};
+use crate::source::{Lines, Span};
+use crate::syntax::{
+    Block, Clause, ClauseBody, File, Item, Rule as RuleSyntax, Setting, Value, ValueKind, Word,
+};
+use crate::vocabulary::{self, Place, nearest};
+use faramesh_core::decision::Effect;
+use faramesh_core::policy::artifact::{
+    AgentPolicy, Artifact, LIST_MAX, LONG_TEXT_BYTES_MAX, Mode, Profile, RULES_MAX, Rule, Runtime,
+    TEXT_BYTES_MAX, capabilities,
+};
+use faramesh_core::policy::pattern;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// `cold_start_deny_window` where none is given: a journal of ten million records opens in a second.
+const COLD_START_MS_DEFAULT: u64 = 30_000;
+
+/// A lowered rule with what the checks over a whole agent need of it.
+#[derive(Debug)]
+pub(crate) struct LoweredRule {
+    pub(crate) rule: Rule,
+    pub(crate) head: Span,
+    pub(crate) condition: Option<Span>,
+    pub(crate) claimed: Vec<Word>,
+}
+
+/// Lowers a file. What it returns is worth something only if no error was found.
+pub(crate) fn lower(text: &str, file: &File, diagnostics: &mut Vec<Diagnostic>) -> Artifact {
+    let mut lowering = Lowering {
+        lines: Lines::new(text),
+        diagnostics,
+    };
+    lowering.file(file)
+}
+
+struct Lowering<'a> {
+    lines: Lines<'a>,
+    diagnostics: &'a mut Vec<Diagnostic>,
+}
+
+/// Settings that were given, to find the second of a kind.
+#[derive(Default)]
+struct Given(BTreeMap<String, Span>);
+
+/// An agent while its items are read.
+#[derive(Default)]
+struct Draft {
+    default: Option<Effect>,
+    run_as: Option<String>,
+    metadata: BTreeMap<String, String>,
+    rules: Vec<LoweredRule>,
+    rules_seen: usize,
+    tables: Tables,
+    given: Given,
+}
+
+impl Lowering<'_> {
+    fn report(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
+    /// The value, or its finding.
+    fn take<T>(&mut self, read: Read<T>) -> Option<T> {
+        match read {
+            Ok(value) => Some(value),
+            Err(finding) => {
+                self.report(*finding);
+                None
+            }
+        }
+    }
+
+    fn file(&mut self, file: &File) -> Artifact {
+        let mut runtime = default_runtime();
+        let mut runtime_given = Given::default();
+        let mut agents: Vec<(Span, AgentPolicy)> = Vec::new();
+        let mut flat = Draft::default();
+        let mut flat_item = None;
+        for item in &file.items {
+            match item {
+                Item::Block(block) if block.keyword.text == "agent" => {
+                    agents.extend(self.agent(block))
+                }
+                Item::Block(block) if block.keyword.text == "runtime" => {
+                    self.runtime(block, &mut runtime, &mut runtime_given);
+                }
+                other => {
+                    if self.agent_item(other, Place::Top, &mut flat) {
+                        flat_item.get_or_insert(span_of(other));
+                    }
+                }
+            }
+        }
+        if let Some(span) = flat_item {
+            let named = file
+                .items
+                .iter()
+                .any(|item| matches!(item, Item::Block(block) if block.keyword.text == "agent"));
+            if named {
+                self.report(
+                    Diagnostic::new(Number::MixedAgents, "this belongs to no agent")
+                        .at(span, "outside every agent, in a file that names agents")
+                        .help("move it into the agent that it is for"),
+                );
+            } else {
+                agents.push((span, self.finish(String::new(), flat)));
+            }
+        }
+        let any_agent = file
+            .items
+            .iter()
+            .any(|item| matches!(item, Item::Block(block) if block.keyword.text == "agent"));
+        if agents.is_empty() && !any_agent && flat_item.is_none() {
+            self.report(
+                Diagnostic::new(Number::NoAgent, "the file describes no agent")
+                    .help("write `agent \"name\" { default deny  rules { permit tool/name } }`"),
+            );
+        }
+        let agents = self.distinct(agents);
+        Artifact {
+            requires: requires(&runtime, &agents),
+            runtime,
+            agents,
+        }
+    }
+
+    /// Sorted by name; the second of a name is a finding.
+    fn distinct(&mut self, mut agents: Vec<(Span, AgentPolicy)>) -> Vec<AgentPolicy> {
+        agents.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
+        for pair in agents.windows(2) {
+            if let [(first, a), (second, b)] = pair
+                && a.name == b.name
+            {
+                self.diagnostics.push(
+                    Diagnostic::new(
+                        Number::DuplicateAgent,
+                        format!("agent {} stands twice", quoted(&a.name)),
+                    )
+                    .at(*second, "again here")
+                    .at(*first, "first here")
+                    .help("join the two blocks"),
+                );
+            }
+        }
+        agents.into_iter().map(|(_, agent)| agent).collect()
+    }
+
+    fn agent(&mut self, block: &Block) -> Option<(Span, AgentPolicy)> {
+        let named = self.take(settings::agent_name(&block.labels, block.head));
+        let mut draft = Draft::default();
+        for item in &block.items {
+            self.agent_item(item, Place::Agent, &mut draft);
+        }
+        let (name, span) = named?;
+        Some((span, self.finish(name, draft)))
+    }
+
+    /// One item of an agent, or of the nameless agent of a flat file. Whether this version holds it.
+    fn agent_item(&mut self, item: &Item, place: Place, draft: &mut Draft) -> bool {
+        match item {
+            Item::Rule(rule) => {
+                self.rule(rule, draft);
+                true
+            }
+            Item::Block(block) if block.keyword.text == "rules" => {
+                for item in &block.items {
+                    match item {
+                        Item::Rule(rule) => self.rule(rule, draft),
+                        Item::Setting(Setting { key, .. })
+                        | Item::Block(Block { keyword: key, .. }) => {
+                            self.unknown_word(key, Place::Rules);
+                        }
+                    }
+                }
+                true
+            }
+            Item::Block(block) => {
+                self.not_supported(&block.keyword, block.head, place);
+                false
+            }
+            Item::Setting(setting) => self.agent_setting(setting, place, draft),
+        }
+    }
+
+    fn agent_setting(&mut self, setting: &Setting, place: Place, draft: &mut Draft) -> bool {
+        let key = setting.key.text.as_str();
+        let held = place.entry(key).is_some_and(|entry| entry.absent.is_none());
+        if !held {
+            self.not_supported(&setting.key, setting.span, place);
+            return false;
+        }
+        self.once(&mut draft.given, setting);
+        match key {
+            "default" => draft.default = self.take(settings::default(setting)),
+            "run_as" => draft.run_as = self.take(settings::run_as(setting)),
+            "model" | "framework" | "version" => {
+                if let Some(value) = self.take(settings::description(setting)) {
+                    draft.metadata.insert(key.to_string(), value);
+                }
+                if key == "model" {
+                    self.report(
+                        Diagnostic::new(
+                            Number::ModelNotEnforced,
+                            "`model` describes and does not bind",
+                        )
+                        .at(
+                            setting.span,
+                            "which model is really used is not checked by this version",
+                        ),
+                    );
+                }
+            }
+            _ => self.not_supported(&setting.key, setting.span, place),
+        }
+        true
+    }
+
+    fn once(&mut self, given: &mut Given, setting: &Setting) {
+        if let Some(first) = given.0.insert(setting.key.text.clone(), setting.key.span) {
+            self.report(
+                Diagnostic::new(
+                    Number::DuplicateSetting,
+                    format!("{} is given twice", quoted(&setting.key.text)),
+                )
+                .at(setting.key.span, "again here")
+                .at(first, "first here")
+                .help("remove one"),
+            );
+        }
+    }
+
+    fn runtime(&mut self, block: &Block, runtime: &mut Runtime, given: &mut Given) {
+        if let Some(label) = block.labels.first() {
+            self.report(
+                Diagnostic::new(Number::BadName, "`runtime` has no name")
+                    .at(label.span, "remove this"),
+            );
+        }
+        for item in &block.items {
+            match item {
+                Item::Setting(setting) => {
+                    self.runtime_setting(setting, runtime, given);
+                }
+                Item::Block(inner) => self.unknown_word(&inner.keyword, Place::Settings("runtime")),
+                Item::Rule(rule) => self.unknown_word(&rule.effect, Place::Settings("runtime")),
+            }
+        }
+    }
+
+    fn runtime_setting(
+        &mut self,
+        setting: &Setting,
+        runtime: &mut Runtime,
+        given: &mut Given,
+    ) -> Option<()> {
+        let place = Place::Settings("runtime");
+        match place.entry(&setting.key.text) {
+            Some(entry) if entry.absent.is_none() => self.once(given, setting),
+            Some(_) => {
+                self.not_supported(&setting.key, setting.span, place);
+                return None;
+            }
+            None => {
+                self.unknown_word(&setting.key, place);
+                return None;
+            }
+        }
+        match setting.key.text.as_str() {
+            "mode" => runtime.mode = self.take(settings::mode(setting))?,
+            "cold_start_deny_window" => {
+                runtime.cold_start_deny_window_ms = self.take(settings::cold_start(setting))?
+            }
+            "reveal" => runtime.reveal_rule = self.take(settings::reveal(setting)),
+            "keep_env" => runtime.keep_env = self.take(settings::keep_env(setting))?,
+            "agent_enforce_profile" => runtime.profile = self.take(settings::profile(setting))?,
+            "allowed_sockets" => {
+                runtime.allowed_sockets = self.take(settings::allowed_sockets(setting))?
+            }
+            _ => self.not_supported(&setting.key, setting.span, place),
+        }
+        Some(())
+    }
+
+    fn not_supported(&mut self, word: &Word, span: Span, place: Place) {
+        let Some(entry) = place.entry(&word.text) else {
+            self.unknown_word(word, place);
+            return;
+        };
+        self.report(
+            Diagnostic::new(
+                Number::BlockNotSupported,
+                format!("{} is not supported by this version", quoted(&word.text)),
+            )
+            .at(span, entry.absent.unwrap_or("not here"))
+            .help("remove it, and know that what it asks for does not hold"),
+        );
+    }
+
+    fn unknown_word(&mut self, word: &Word, place: Place) {
+        let near = nearest(&word.text, place.entries().iter().map(|entry| entry.word));
+        let message = format!("unknown word {} in {}", quoted(&word.text), place.noun());
+        let finding = Diagnostic::new(Number::UnknownWord, message).at(word.span, "");
+        self.report(match place.elsewhere(&word.text) {
+            Some(other) => finding.help(format!(
+                "{} belongs into {}",
+                quoted(&word.text),
+                other.noun()
+            )),
+            None => finding.suggest(near),
+        });
+    }
+
+    fn finish(&mut self, name: String, mut draft: Draft) -> AgentPolicy {
+        let default = draft.default.unwrap_or(Effect::Deny);
+        check::agent(&draft.rules, &draft.tables, default, self.diagnostics);
+        let (fields, tests) = draft.tables.finish();
+        AgentPolicy {
+            name,
+            run_as: draft.run_as.take(),
+            default,
+            metadata: draft.metadata.into_iter().collect(),
+            rules: draft
+                .rules
+                .into_iter()
+                .map(|lowered| lowered.rule)
+                .collect(),
+            fields,
+            tests,
+        }
+    }
+}
+
+fn span_of(item: &Item) -> Span {
+    match item {
+        Item::Rule(rule) => rule.span,
+        Item::Setting(setting) => setting.span,
+        Item::Block(block) => block.head,
+    }
+}
+
+fn default_runtime() -> Runtime {
+    Runtime {
+        mode: Mode::Enforce,
+        cold_start_deny_window_ms: COLD_START_MS_DEFAULT,
+        reveal_rule: None,
+        keep_env: Vec::new(),
+        profile: Profile::Full,
+        allowed_sockets: Vec::new(),
+    }
+}
+
+/// What a daemon must be able to do for this policy: no more than it uses.
+fn requires(runtime: &Runtime, agents: &[AgentPolicy]) -> Vec<String> {
+    let notifies = agents
+        .iter()
+        .flat_map(|agent| &agent.rules)
+        .any(|rule| !rule.notify.is_empty());
+    let needs = [
+        (capabilities::RULES, true),
+        (capabilities::NOTIFY_RECORDED, notifies),
+        (
+            capabilities::RUN_AS,
+            agents.iter().any(|agent| agent.run_as.is_some()),
+        ),
+        (capabilities::MODE_SHADOW, runtime.mode == Mode::Shadow),
+        (capabilities::REVEAL, runtime.reveal_rule.is_some()),
+        (capabilities::KEEP_ENV, !runtime.keep_env.is_empty()),
+        (
+            capabilities::ALLOWED_SOCKETS,
+            !runtime.allowed_sockets.is_empty(),
+        ),
+        (
+            capabilities::PROFILE_MINIMAL,
+            runtime.profile == Profile::Minimal,
+        ),
+    ];
+    let sorted: BTreeSet<&str> = needs
+        .into_iter()
+        .filter(|(_, needed)| *needed)
+        .map(|(name, _)| name)
+        .collect();
+    sorted.into_iter().map(str::to_string).collect()
+}
+
+// Rules.
+impl Lowering<'_> {
+    fn rule(&mut self, syntax: &RuleSyntax, draft: &mut Draft) {
+        draft.rules_seen += 1;
+        if draft.rules_seen > RULES_MAX {
+            if draft.rules_seen == RULES_MAX + 1 {
+                let message = format!("an agent with more than {RULES_MAX} rules");
+                self.report(
+                    Diagnostic::new(Number::TooManyRules, message)
+                        .at(syntax.span, "the first that is too many"),
+                );
+            }
+            return;
+        }
+        let clauses = self.clauses(&syntax.clauses);
+        let condition = clauses.condition.map(|(span, condition)| {
+            (
+                span,
+                conditions::lower(condition, &mut draft.tables, self.diagnostics),
+            )
+        });
+        let tool = syntax.tool.as_ref().and_then(|tool| self.pattern(tool));
+        let effect = vocabulary::effect(&syntax.effect.text);
+        let (Some(tool), Some(effect), true) = (tool, effect, clauses.sound) else {
+            return;
+        };
+        let (condition, program, claimed) = match condition {
+            None => (None, Vec::new(), Vec::new()),
+            Some((span, Some(lowered))) => (Some(span), lowered.program, lowered.claimed),
+            Some((_, None)) => return,
+        };
+        let Some(text) = self.text(syntax) else {
+            return;
+        };
+        let line = u32::try_from(self.lines.line(syntax.effect.span.start) + 1).unwrap_or(u32::MAX);
+        let head = syntax
+            .tool
+            .as_ref()
+            .map_or(syntax.effect.span, |tool| syntax.effect.span.to(tool.span));
+        let notify = clauses.notify.into_iter().collect();
+        let rule = Rule {
+            effect,
+            pattern: tool,
+            condition: program,
+            reason: clauses.reason,
+            notify,
+            line,
+            text,
+        };
+        draft.rules.push(LoweredRule {
+            rule,
+            head,
+            condition,
+            claimed,
+        });
+    }
+
+    fn pattern(&mut self, tool: &Word) -> Option<String> {
+        match pattern::check(&tool.text) {
+            Ok(()) => Some(tool.text.clone()),
+            Err(why) => {
+                let why = match why {
+                    pattern::PatternInvalid::Name { source, .. } => source.to_string(),
+                    pattern::PatternInvalid::DoubleStar { .. } => {
+                        String::from("`**` does not exist; a trailing `/*` is everything below")
+                    }
+                };
+                let message = format!("{} is no tool and no pattern", quoted(&tool.text));
+                self.report(Diagnostic::new(Number::BadPattern, message).at(tool.span, why));
+                None
+            }
+        }
+    }
+
+    fn text(&mut self, syntax: &RuleSyntax) -> Option<String> {
+        let text = render::rule(syntax);
+        if text.len() > LONG_TEXT_BYTES_MAX {
+            let message = format!("a rule of more than {LONG_TEXT_BYTES_MAX} bytes");
+            self.report(Diagnostic::new(Number::StringTooLong, message).at(syntax.effect.span, ""));
+            return None;
+        }
+        Some(text)
+    }
+
+    fn clauses<'s>(&mut self, clauses: &'s [Clause]) -> Clauses<'s> {
+        let mut read = Clauses {
+            condition: None,
+            reason: None,
+            notify: BTreeSet::new(),
+            sound: true,
+        };
+        let mut reason_at = None;
+        for clause in clauses {
+            let keyword = &clause.keyword;
+            match (&clause.body, keyword.text.as_str()) {
+                (ClauseBody::Condition(condition), _) => {
+                    if let Some((first, _)) = read.condition {
+                        self.twice(keyword, first, "join the conditions with `and`");
+                        read.sound = false;
+                    }
+                    read.condition = Some((condition.span, condition));
+                }
+                (ClauseBody::Values(values), "reason") => {
+                    if let Some(first) = reason_at.replace(keyword.span) {
+                        self.twice(keyword, first, "keep one");
+                        read.sound = false;
+                    }
+                    read.reason = self.clause_text(keyword, values, TEXT_BYTES_MAX);
+                    read.sound &= read.reason.is_some();
+                }
+                (ClauseBody::Values(values), "notify") => {
+                    match self.clause_text(keyword, values, TEXT_BYTES_MAX) {
+                        Some(team) if read.notify.len() < LIST_MAX => {
+                            read.notify.insert(team);
+                        }
+                        _ => read.sound = false,
+                    }
+                }
+                (ClauseBody::Values(_), _) => {
+                    self.clause_not_supported(clause);
+                    read.sound = false;
+                }
+            }
+        }
+        read
+    }
+
+    fn twice(&mut self, keyword: &Word, first: Span, help: &str) {
+        self.report(
+            Diagnostic::new(
+                Number::DuplicateClause,
+                format!("{} is given twice", quoted(&keyword.text)),
+            )
+            .at(keyword.span, "again here")
+            .at(first, "first here")
+            .help(help),
+        );
+    }
+
+    /// The text of `reason` and `notify`; a team may be bare.
+    fn clause_text(
+        &mut self,
+        keyword: &Word,
+        values: &[Value],
+        bytes_max: usize,
+    ) -> Option<String> {
+        let text = match values {
+            [
+                Value {
+                    kind: ValueKind::Text(text),
+                    ..
+                },
+            ] => Some(text),
+            [
+                Value {
+                    kind: ValueKind::Bare(text),
+                    ..
+                },
+            ] if keyword.text == "notify" => Some(text),
+            _ => None,
+        };
+        let span = values.first().map_or(keyword.span, |value| value.span);
+        match text {
+            Some(text) if text.len() > bytes_max => {
+                let message = format!("{} has more than {bytes_max} bytes", quoted(&keyword.text));
+                self.report(Diagnostic::new(Number::StringTooLong, message).at(span, ""));
+                None
+            }
+            Some(text) if !text.trim().is_empty() => Some(text.clone()),
+            _ => {
+                let message = format!("{} takes a text", quoted(&keyword.text));
+                self.report(
+                    Diagnostic::new(Number::BadValue, message).at(span, "expected text in quotes"),
+                );
+                None
+            }
+        }
+    }
+
+    fn clause_not_supported(&mut self, clause: &Clause) {
+        let keyword = &clause.keyword;
+        let why = vocabulary::clause(&keyword.text)
+            .flatten()
+            .unwrap_or("not here");
+        let span = match &clause.body {
+            ClauseBody::Values(values) => values
+                .last()
+                .map_or(keyword.span, |last| keyword.span.to(last.span)),
+            ClauseBody::Condition(condition) => keyword.span.to(condition.span),
+        };
+        let finding = Diagnostic::new(
+            Number::ClauseNotSupported,
+            format!(
+                "clause {} is not supported by this version",
+                quoted(&keyword.text)
+            ),
+        )
+        .at(span, why);
+        self.report(match keyword.text.as_str() {
+            word @ ("method" | "host" | "path") => finding.help(format!(
+                "what the caller claims can be tested: `if args.{word} == \"…\"`"
+            )),
+            _ => finding.help("remove it, if the rule is right without it"),
+        });
+    }
+}
+
+struct Clauses<'s> {
+    condition: Option<(Span, &'s crate::syntax::Expr)>,
+    reason: Option<String>,
+    notify: BTreeSet<String>,
+    /// No clause had a fault.
+    sound: bool,
+}

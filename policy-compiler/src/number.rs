@@ -1,0 +1,126 @@
+//! The catalogue: every number that the compiler may give, with the page that `faramesh explain` shows.
+//!
+//! A number is never given to another thing once it was released. `E` is an error, `W` a warning; hundreds are rooms:
+//! 00 the text, 01 its structure, 02 settings, 03 rules and conditions, 04 what this version does not hold, 05 limits.
+
+use crate::diagnostic::Severity;
+
+macro_rules! numbers {
+    ($($variant:ident = $text:literal: $title:literal, $page:literal;)*) => {
+        /// The stable name of a kind of finding.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Number {
+            $(#[doc = $title] $variant,)*
+        }
+
+        impl Number {
+            /// Every number, in the order of the catalogue.
+            pub const ALL: &'static [Number] = &[$(Number::$variant,)*];
+
+            /// `E0101`.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Number::$variant => $text,)* }
+            }
+
+            /// What kind of finding, in a few words.
+            pub const fn title(self) -> &'static str {
+                match self { $(Number::$variant => $title,)* }
+            }
+
+            /// What it means, why it is refused, and what to write instead.
+            pub const fn page(self) -> &'static str {
+                match self { $(Number::$variant => $page,)* }
+            }
+        }
+    };
+}
+
+numbers! {
+    SourceTooLarge = "E0001": "the file is too large", "A policy file has at most 8 MiB. Rules that differ only in a tool's name are usually one rule with a pattern such as `stripe/*`.";
+    NotUtf8 = "E0002": "the file is not UTF-8", "Policy files are UTF-8 text. The place named is the first byte that is not. Save the file as UTF-8, without a byte-order mark of another encoding.";
+    ForbiddenCharacter = "E0003": "a character that must not stand in a policy", "Control characters, zero-width characters and characters that change the direction of text make a file read differently from what it says. They are refused everywhere, in comments and strings too. In a regular expression write the character as an escape, such as `\\x{200B}`.";
+    UnterminatedString = "E0004": "a string without an end", "A string ends on the line it starts on, with the quote that opened it. Write a line break inside a string as `\\n`, a quote as `\\\"`.";
+    UnexpectedCharacter = "E0005": "a character that means nothing here", "Bare words are letters, digits, `_` and `-`; tools also have `/`, `.`, `:` and `*`. Anything else belongs into quotes.";
+    BadNumber = "E0006": "not a number", "Numbers are written `42`, `3.14`, `1e3`, amounts `$500` or `$10.00`: no thousands separators, no leading zeros, digits on both sides of the point. At most 1,000 digits and exponents within ±1,000.";
+    UnknownUnit = "E0007": "an unknown unit", "Durations have the units `s m h d w`, sizes `kb mb gb` (1 kb is 1,000 bytes). Units follow the number without a space and are whole or decimal numbers: `15m`, `1.5h`, `10mb`.";
+    UnknownEscape = "W0001": "an unknown escape in a string", "Strings know `\\\\`, `\\\"`, `\\'`, `\\n` and `\\t`. Anything else keeps both characters, because published policies write regular expressions that way. Double the backslash to say so: `\"\\\\s\"`.";
+
+    UnexpectedToken = "E0101": "something else was expected", "The text at this place does not continue the statement before it. The message names what could stand here.";
+    UnclosedBlock = "E0102": "a brace without its partner", "Every `{` needs its `}`, every `(` its `)`, every `[` its `]`. The label shows the one that was opened.";
+    UnknownEffect = "E0103": "an unknown effect", "A rule starts with `permit`, `defer`, `deny` or `deny!`; `allow` and `approve` mean permit, `block` and `reject` mean deny. Nothing else is guessed.";
+    UnknownWord = "E0104": "an unknown block or setting", "Every word of a policy must be known: one that were skipped would be a protection that is not there. The message names the nearest known one.";
+    UnknownClause = "E0105": "an unknown clause in a rule", "After its tool a rule may have `if` (or `when`), `reason` and `notify`, in any order.";
+    MissingTool = "E0106": "a rule without a tool", "After the effect stands the tool that the rule speaks of: `stripe/refund`, `stripe/*`, or `*` for every tool.";
+    BadPattern = "E0107": "a tool pattern that is none", "A pattern is `*`, or segments joined by `/`. `*` inside a segment stands for one or more characters of that segment, `/*` at the end for everything below. `**` and empty segments do not exist.";
+    TooDeep = "E0108": "nested too deeply", "Conditions nest at most 64 deep, blocks at most 16. A condition that deep is not reviewed by anybody: split it into rules.";
+    NoAgent = "E0109": "a file without an agent", "A policy file describes at least one agent: `agent \"name\" { … }`, or bare rules, which are the policy of one agent without a name.";
+
+    DuplicateAgent = "E0201": "two agents of one name", "An agent's policy stands in one block, so that whoever reads it has read it all. Join the two.";
+    DuplicateSetting = "E0202": "a setting given twice", "A setting stands once. Remove one: neither the first nor the last is silently preferred.";
+    BadValue = "E0203": "a value that the setting does not take", "The message names what the setting takes.";
+    BadUser = "E0204": "not a user that an agent may run as", "`run_as` is the name of an ordinary user: lower-case letters, digits, `_` and `-`. Never root, never a number, and never one of Faramesh's own users, because the agent would then hold what is kept from it.";
+    MixedAgents = "E0205": "rules that belong to nobody", "Bare rules are the policy of one agent without a name. In a file with named agents they would belong to none of them: move them into the agent.";
+    BadName = "E0206": "a name that is none", "Names have 1 to 128 characters, without spaces at the ends.";
+    ModelNotEnforced = "W0201": "`model` describes and does not bind", "`model` inside an agent is kept as a description. Which model an agent really uses is not checked by this version.";
+
+    UnknownVariable = "E0301": "an unknown variable", "Variables are `tool`, `agent` and `args.…`; a bare name is an argument of the call. Words that name facts of other kinds (`session`, `time`, `principal`, …) are not arguments and cannot be read by this version.";
+    NotACondition = "E0302": "a condition that asks nothing", "A condition compares, tests or asks: `amount < 500`, `currency in [\"eur\"]`, `has to`, or the name of an argument that is true or false.";
+    BadOperand = "E0303": "a comparison of things that cannot be compared", "Less and greater compare numbers, amounts, durations and sizes. `matches` takes a regular expression in quotes, `in` a list. Arguments stand on one side at least: two constants need no asking.";
+    BadRegex = "E0304": "a regular expression that does not compile", "Regular expressions have the syntax of the Rust `regex` crate: no look-around, no back-references. They search; write `^` and `$` to match the whole.";
+    BadList = "E0305": "a list that cannot be tested", "A list in a condition has at least one element, and all are numbers, all text, or all true/false.";
+    ChainedComparison = "E0306": "a chain of comparisons", "`1 < x < 5` does not mean what it says anywhere. Write `x > 1 and x < 5`.";
+    DuplicateClause = "E0307": "a clause given twice", "A rule has one `if` and one `reason`. Join conditions with `and`.";
+    DoubtfulName = "W0301": "a name that is nearly a variable", "A bare name is an argument of the call. This one is nearly the name of a variable. If the argument is meant, write `args.` before it.";
+    UnreachableRule = "W0302": "a rule that never applies", "The first rule that matches decides. An earlier rule without a condition speaks of all these tools already, so this one is never reached.";
+    AbsentFieldDenies = "W0303": "a rule for every tool that tests an argument", "A test of an argument that a call does not have is neither yes nor no, and then the stricter answer holds: this rule refuses every tool that lacks the argument. Write `has args.x and …` to leave such tools alone.";
+    CoverHole = "W0304": "every value is covered but a call without one is not", "Two rules cover every value of an argument between them. A call that lacks the argument satisfies neither, and the default decides.";
+    ClaimedFact = "W0305": "a permit that rests on what the caller claims", "In a condition `host`, `method` and `path` are arguments of the call, as the caller states them. Nobody compares them with the request that is really made. Write `args.` before the name to say that this is meant.";
+    ConstantCondition = "W0306": "a condition that is always the same", "This condition does not depend on the call.";
+
+    BlockNotSupported = "E0401": "a block or setting of the language that this version does not hold", "Nothing written is ever dropped: what this version cannot enforce, it does not compile. Remove it, and know that the protection is not there.";
+    ClauseNotSupported = "E0402": "a clause of the language that this version does not hold", "A rule without its clause would be another rule, so it does not compile.";
+    VariableNotSupported = "E0403": "a variable that this version cannot supply", "No door of this version knows this fact. A rule that tests it would never be sure.";
+    FunctionNotSupported = "E0404": "a function that this version does not hold", "Functions over the session's history and lists belong to later versions.";
+    OperatorNotSupported = "E0405": "an operator that this version does not hold", "This version has `== != < <= > >= in matches contains has and or not`. A prefix is `matches \"^…\"`, a suffix `matches \"…$\"`.";
+
+    TooManyRules = "E0501": "too many rules", "An agent has at most 100,000 rules. Rules that differ only in a tool's name are usually one rule with a pattern.";
+    TooManyTests = "E0502": "too many tests in a condition", "A condition has at most 1,024 tests, which bounds the cost of a decision. Lists in `in […]` count as one test.";
+    StringTooLong = "E0503": "a string that is too long", "Names, reasons, patterns and regular expressions have limits, so that no decision costs more than is known beforehand.";
+    ArtifactRefused = "E0506": "a policy that the daemon would not load", "The compiled policy passed a limit that is checked by the daemon too. The message says which. If no other finding explains it, this is a fault of the compiler: please report it.";
+    TooManyWarnings = "W0501": "more warnings", "The first 100 findings are shown. Mend these and run it again.";
+    TooManyErrors = "E0505": "more errors", "The first 100 findings are shown. Mend these and run it again.";
+}
+
+impl Number {
+    /// The number of this name: `E0101`, in any case.
+    pub fn of(text: &str) -> Option<Number> {
+        Number::ALL
+            .iter()
+            .copied()
+            .find(|number| number.as_str().eq_ignore_ascii_case(text))
+    }
+
+    /// The letter says it.
+    pub const fn severity(self) -> Severity {
+        match self.as_str().as_bytes() {
+            [b'W', ..] => Severity::Warning,
+            _ => Severity::Error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_two_findings_share_a_number_and_each_has_a_page() {
+        let names: BTreeSet<_> = Number::ALL.iter().map(|number| number.as_str()).collect();
+        assert_eq!(names.len(), Number::ALL.len());
+        for number in Number::ALL {
+            assert_eq!(Number::of(number.as_str()), Some(*number));
+            assert!(number.page().len() > 40, "{} needs a page", number.as_str());
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Syntax back to text, in one form: what `fmt` writes and what an artifact keeps of a rule.
+//!
+//! Invariant: what is rendered parses to the same meaning. Spelling that says nothing is not kept: `when`, `&&`,
+//! aliases of effects, parentheses that change nothing, the colon behind a clause's word. Numbers stay as written.
+
+use crate::conditions::flatten;
+use crate::syntax::{ClauseBody, Expr, ExprKind, Operator, Rule, Value, ValueKind};
+use crate::vocabulary;
+use faramesh_core::policy::artifact::{Op, RuleEffect};
+
+/// A rule in one line.
+pub(crate) fn rule(rule: &Rule) -> String {
+    let mut out = String::from(effect(&rule.effect.text));
+    if let Some(tool) = &rule.tool {
+        out.push(' ');
+        out.push_str(&pattern(&tool.text));
+    }
+    let condition = rule.clauses.iter().find_map(|clause| match &clause.body {
+        ClauseBody::Condition(condition) => Some(condition),
+        ClauseBody::Values(_) => None,
+    });
+    if let Some(condition) = condition {
+        out.push_str(" if ");
+        expression(condition, Binding::Or, &mut out);
+    }
+    for word in ["reason", "notify"] {
+        for clause in rule
+            .clauses
+            .iter()
+            .filter(|clause| clause.keyword.text == word)
+        {
+            if let ClauseBody::Values(values) = &clause.body {
+                for value in values {
+                    out.push(' ');
+                    out.push_str(word);
+                    out.push(' ');
+                    text(&shown(value), &mut out);
+                }
+            }
+        }
+    }
+    out
+}
+
+fn effect(word: &str) -> &str {
+    match vocabulary::effect(word) {
+        Some(RuleEffect::Permit) => "permit",
+        Some(RuleEffect::Defer) => "defer",
+        Some(RuleEffect::Deny) => "deny",
+        Some(RuleEffect::DenyHard) => "deny!",
+        None => word,
+    }
+}
+
+fn shown(value: &Value) -> String {
+    match &value.kind {
+        ValueKind::Bare(text) | ValueKind::Text(text) => text.clone(),
+        ValueKind::Number(quantity) => quantity.shown.clone(),
+        ValueKind::List(_) | ValueKind::Env | ValueKind::Bad => String::new(),
+    }
+}
+
+/// Bare where the parser would read it as one word, else in quotes.
+fn pattern(tool: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./*:".contains(&byte);
+    let bare = !tool.is_empty()
+        && tool.bytes().all(plain)
+        && !tool.ends_with(':')
+        && vocabulary::clause(tool).is_none()
+        && vocabulary::effect(tool).is_none();
+    if bare {
+        return tool.to_string();
+    }
+    let mut quoted = String::new();
+    text(tool, &mut quoted);
+    quoted
+}
+
+fn text(value: &str, out: &mut String) {
+    out.push('"');
+    for character in value.chars() {
+        match character {
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            _ => out.push(character),
+        }
+    }
+    out.push('"');
+}
+
+/// How tightly a place binds; what binds less tightly stands in parentheses there.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Binding {
+    Or,
+    And,
+    Not,
+    Comparison,
+    Sum,
+    Product,
+    Operand,
+}
+
+fn expression(expr: &Expr, place: Binding, out: &mut String) {
+    let own = binding(&expr.kind);
+    let parenthesised = own < place;
+    if parenthesised {
+        out.push('(');
+    }
+    match &expr.kind {
+        ExprKind::Or(parts) => chain(parts, Op::Or, " or ", Binding::And, out),
+        ExprKind::And(parts) => chain(parts, Op::And, " and ", Binding::Not, out),
+        ExprKind::Not(inner) => {
+            out.push_str("not ");
+            expression(inner, Binding::Not, out);
+        }
+        ExprKind::Has(inner) => {
+            out.push_str("has ");
+            expression(inner, Binding::Operand, out);
+        }
+        ExprKind::Binary {
+            operator,
+            left,
+            right,
+            ..
+        } => {
+            expression(left, next(own), out);
+            out.push(' ');
+            out.push_str(operator.as_str());
+            out.push(' ');
+            expression(right, next(own), out);
+        }
+        ExprKind::Name(parts) => {
+            for (index, part) in parts.iter().enumerate() {
+                if index > 0 {
+                    out.push('.');
+                }
+                out.push_str(&part.text);
+            }
+        }
+        ExprKind::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+        ExprKind::Number(quantity) => out.push_str(&quantity.shown),
+        ExprKind::Text(value) => text(value, out),
+        ExprKind::List(parts) => {
+            out.push('[');
+            for (index, part) in parts.iter().enumerate() {
+                if index > 0 {
+                    out.push_str(", ");
+                }
+                expression(part, Binding::Operand, out);
+            }
+            out.push(']');
+        }
+        ExprKind::Call { name } => {
+            out.push_str(&name.text);
+            out.push_str("(…)");
+        }
+        ExprKind::Bad => out.push('…'),
+    }
+    if parenthesised {
+        out.push(')');
+    }
+}
+
+fn chain(parts: &[Expr], op: Op, joint: &str, place: Binding, out: &mut String) {
+    let mut flat = Vec::new();
+    flatten(parts, op, &mut flat);
+    for (index, part) in flat.into_iter().enumerate() {
+        if index > 0 {
+            out.push_str(joint);
+        }
+        expression(part, place, out);
+    }
+}
+
+const fn binding(kind: &ExprKind) -> Binding {
+    match kind {
+        ExprKind::Or(_) => Binding::Or,
+        ExprKind::And(_) => Binding::And,
+        ExprKind::Not(_) => Binding::Not,
+        ExprKind::Binary {
+            operator: Operator::Add | Operator::Subtract,
+            ..
+        } => Binding::Sum,
+        ExprKind::Binary {
+            operator: Operator::Multiply,
+            ..
+        } => Binding::Product,
+        ExprKind::Binary { .. } => Binding::Comparison,
+        _ => Binding::Operand,
+    }
+}
+
+const fn next(binding: Binding) -> Binding {
+    match binding {
+        Binding::Or => Binding::And,
+        Binding::And => Binding::Not,
+        Binding::Not => Binding::Comparison,
+        Binding::Comparison => Binding::Sum,
+        Binding::Sum => Binding::Product,
+        Binding::Product | Binding::Operand => Binding::Operand,
+    }
+}
