@@ -21,7 +21,7 @@ use faramesh_core::decision::{Code, RETRY_AFTER_SECONDS, Resolution};
 use faramesh_core::identity::Attested;
 use faramesh_core::policy::Policy;
 use faramesh_core::policy::artifact::{Artifact, Mode as PolicyMode};
-use faramesh_core::record::{Body, Door, Outcome, RunMode, SessionStart, Start};
+use faramesh_core::record::{Body, Door, Outcome, RunMode, Start};
 use faramesh_core::state::State;
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -169,7 +169,7 @@ pub(crate) struct Shared {
     journal_dir: PathBuf,
     origin: String,
     warnings: Vec<String>,
-    left_over: BTreeMap<String, SessionStart>,
+    left_over: BTreeMap<String, u64>,
     tails: Arc<Semaphore>,
     /// Held until the last handle and the sequencer are gone.
     _lock: Lock,
@@ -327,10 +327,10 @@ impl Engine {
         ArtifactInForce(self.0.in_force())
     }
 
-    /// Sessions that an earlier run left alive in the journal, by id, with what is needed to find their processes. Their
-    /// calls are refused and their end recorded by whoever calls this, once.
+    /// Sessions that an earlier run left alive in the journal, by id, with the decisions that each was given. Their end
+    /// is recorded by whoever calls this, once.
     #[must_use]
-    pub fn left_over(&self) -> &BTreeMap<String, SessionStart> {
+    pub fn left_over(&self) -> &BTreeMap<String, u64> {
         &self.0.left_over
     }
 
@@ -550,7 +550,11 @@ impl Opened {
             journal_dir: config.journal_dir.clone(),
             origin: config.origin.clone(),
             warnings: warnings.clone(),
-            left_over: recovered.left_over,
+            left_over: recovered
+                .state
+                .sessions()
+                .map(|(id, session)| (id.to_owned(), session.calls))
+                .collect(),
             tails: Arc::new(Semaphore::new(TAILS_MAX)),
             _lock: lock,
         });

@@ -12,7 +12,6 @@
 
 use crate::config::Limits;
 use faramesh_core::decision::Code;
-use faramesh_proto::v1;
 use rustix::fs::{Mode as FileMode, Uid};
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -59,8 +58,8 @@ const ACCEPTS_PER_SECOND: u32 = 1_000;
 /// Connections waiting to be accepted, a socket: the kernel's default bound.
 const BACKLOG: u32 = 4_096;
 
-/// Where refusals that never reached the sequencer are counted: (session or `-`, code).
-pub type CountDropped = Arc<dyn Fn(&str, Code) + Send + Sync>;
+/// Where refusals that never reached the sequencer are counted: (session, code).
+pub type CountDropped = Arc<dyn Fn(Option<&str>, Code) + Send + Sync>;
 
 /// Why a socket cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +104,11 @@ pub fn bind(path: &Path, mode: u32, gid: Option<u32>) -> Result<UnixListener, So
     Ok(listener)
 }
 
-fn refuse_taken(path: &Path) -> Result<(), SocketError> {
+/// Fails where a live process answers on `path`, or something else than a socket lies there.
+///
+/// # Errors
+/// [`SocketError`].
+pub fn refuse_taken(path: &Path) -> Result<(), SocketError> {
     let system = |source: io::Error| SocketError::System {
         path: path.to_path_buf(),
         source,
@@ -301,9 +304,9 @@ impl Connections {
             session,
             routes,
         } = admitted;
-        let name = session.clone().unwrap_or_else(|| "-".to_owned());
+        let name = session.clone();
         let Some((id, connection)) = self.register(uid, session) else {
-            (self.shared.dropped)(&name, Code::Overloaded);
+            (self.shared.dropped)(name.as_deref(), Code::Overloaded);
             return;
         };
         let guard = Guard {
@@ -636,7 +639,7 @@ where
 
 impl Guard {
     fn count(&self, code: Code) {
-        (self.connections.shared.dropped)(self.connection.session.as_deref().unwrap_or("-"), code);
+        (self.connections.shared.dropped)(self.connection.session.as_deref(), code);
     }
 }
 
@@ -771,16 +774,5 @@ impl Pace {
             .await;
         }
         self.tokens -= 1.0;
-    }
-}
-
-/// A refusal before the sequencer: an ordinary reply, with nothing recorded for this call alone.
-#[must_use]
-pub fn refusal(code: Code, message: &str) -> v1::GovernReply {
-    v1::GovernReply {
-        effect: v1::Effect::Deny.into(),
-        code: code.as_str().to_owned(),
-        message: message.to_owned(),
-        ..v1::GovernReply::default()
     }
 }

@@ -123,14 +123,14 @@ impl Peer {
         Ok(cgroup)
     }
 
-    /// Whether it is `ancestor` or descends from it, as things stand.
+    /// Itself and its ancestors, the nearest first, as things stand.
     ///
     /// # Errors
     /// [`Unverified`] where the chain cannot be followed or the process ended meanwhile.
-    pub fn descends_from(&self, ancestor: Process) -> Result<bool, Unverified> {
-        let descends = descends(self.process, ancestor)?;
+    pub fn lineage(&self) -> Result<Vec<Process>, Unverified> {
+        let lineage = lineage(self.process.pid)?;
         self.still_there()?;
-        Ok(descends)
+        Ok(lineage)
     }
 
     /// Whether it has exactly one thread.
@@ -244,26 +244,30 @@ pub fn threads(pid: u32) -> Result<usize, Unverified> {
         .map_err(|source| Unverified::Unreadable { path, source })
 }
 
-/// Whether `process` is `ancestor` or descends from it.
+/// A process and its ancestors, the nearest first.
 ///
 /// A parent that dies while we climb hands its children to its sub-reaper, so a climb that fails on a vanished
-/// parent is an error and not a "no".
+/// parent is an error and not an end.
 ///
 /// # Errors
-/// [`Unverified`] where the chain cannot be followed.
-pub fn descends(process: Process, ancestor: Process) -> Result<bool, Unverified> {
-    let mut pid = process.pid;
-    for _ in 0..ANCESTORS_MAX {
+/// [`Unverified`] where the chain cannot be followed, or is longer than any tree of ours.
+pub fn lineage(pid: u32) -> Result<Vec<Process>, Unverified> {
+    let mut lineage: Vec<Process> = Vec::new();
+    let mut pid = pid;
+    while lineage.len() < ANCESTORS_MAX {
         let seen = stat(pid)?;
-        if pid == ancestor.pid {
-            return Ok(seen.start_ticks == ancestor.start_ticks);
-        }
-        if seen.ppid == 0 || pid == 1 {
-            return Ok(false);
+        lineage.push(Process {
+            pid,
+            start_ticks: seen.start_ticks,
+        });
+        if seen.ppid == 0 {
+            return Ok(lineage);
         }
         pid = seen.ppid;
     }
-    Ok(false)
+    Err(Unverified::Malformed {
+        path: proc_path(pid, "stat"),
+    })
 }
 
 /// Where the host mounts the v2 hierarchy, if it does.
@@ -449,12 +453,9 @@ mod tests {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let peer = Peer::of(&ours).unwrap();
         assert_eq!(peer.process.pid, std::process::id());
-        assert!(peer.descends_from(peer.process).unwrap());
-        let stranger = Process {
-            pid: peer.process.pid,
-            start_ticks: peer.process.start_ticks + 1,
-        };
-        assert!(!peer.descends_from(stranger).unwrap());
+        let lineage = peer.lineage().unwrap();
+        assert_eq!(lineage[0], peer.process);
+        assert_eq!(lineage[1].pid, std::os::unix::process::parent_id());
     }
 
     #[test]

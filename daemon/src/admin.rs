@@ -1,0 +1,303 @@
+//! The operators' door: `Status`, `Activate`, `Drain`, `Sessions`, `DryRun`, `Tail`.
+//!
+//! Invariants: only root and the operators' group get here (in development the same user), and never a process of a
+//! session; nothing here decides a call of an agent: a dry run is recorded as a probe and grants nothing.
+#![forbid(unsafe_code)]
+
+use crate::config::{Config, Mode};
+use crate::engine::{self, Engine, Lane, Refusal, Tailed};
+use crate::listen::{self, InFlight};
+use crate::peers::{self, Peer, Unverified};
+use crate::reply::{self, Audience};
+use crate::sessions::Sessions;
+use faramesh_core::call;
+use faramesh_core::decision::Code;
+use faramesh_core::identity::{Caller, attest};
+use faramesh_core::policy::artifact::Mode as PolicyMode;
+use faramesh_core::record::Door;
+use faramesh_proto::v1;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status};
+
+/// Why a peer may not use this door.
+#[derive(Debug, thiserror::Error)]
+pub enum NotAnOperator {
+    /// The kernel does not vouch for it.
+    #[error(transparent)]
+    Unverified(#[from] Unverified),
+    /// It belongs to a session.
+    #[error("process {0} is inside a session")]
+    InsideSession(u32),
+    /// Another user.
+    #[error("uid {0} is neither root nor an operator")]
+    Stranger(u32),
+}
+
+/// What every operator's connection shares.
+#[derive(Clone)]
+pub struct Admin {
+    /// Names and groups.
+    pub config: Arc<Config>,
+    /// What is asked.
+    pub engine: Engine,
+    /// What is shown.
+    pub sessions: Sessions,
+    /// Where the daemon is in its life.
+    pub phase: watch::Receiver<v1::Phase>,
+    /// Asks it to drain.
+    pub drain: mpsc::Sender<&'static str>,
+    /// When it started.
+    pub started: Instant,
+}
+
+impl Admin {
+    /// Looks at a peer once, when it connects. The socket's mode has let it through already; the kernel is asked all
+    /// the same, because a directory's mode is easily changed.
+    ///
+    /// # Errors
+    /// [`NotAnOperator`].
+    pub fn admit(&self, stream: &UnixStream) -> Result<u32, NotAnOperator> {
+        let peer = Peer::of(stream)?;
+        if self.sessions.is_inside(&peer)? {
+            return Err(NotAnOperator::InsideSession(peer.process.pid));
+        }
+        let allowed = peer.uid == 0
+            || match self.config.mode {
+                Mode::Development => peer.uid == self.config.uid,
+                Mode::Enforced => self.is_operator(&peer)?,
+            };
+        if !allowed {
+            return Err(NotAnOperator::Stranger(peer.uid));
+        }
+        Ok(peer.uid)
+    }
+
+    fn is_operator(&self, peer: &Peer) -> Result<bool, Unverified> {
+        let status = peers::status(peer.process.pid)?;
+        peer.still_there()?;
+        let is = |gid: &u32| Some(*gid) == self.config.operators_gid;
+        Ok(status.gids.iter().any(is) || status.groups.iter().any(is))
+    }
+
+    fn status(&self) -> v1::StatusReply {
+        let engine = self.engine.status();
+        v1::StatusReply {
+            phase: (*self.phase.borrow()).into(),
+            stack: self.config.stack.clone(),
+            mode: match self.config.mode {
+                Mode::Enforced => "enforced",
+                Mode::Development => "development",
+            }
+            .to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            policy_digest: digest_text(engine.policy_digest),
+            policy_number: engine.policy_number,
+            pending_number: engine.pending_number.unwrap_or(0),
+            journal_size: engine.journal_size,
+            sessions: u64::try_from(self.sessions.list().len()).unwrap_or(u64::MAX),
+            capabilities: engine::capabilities()
+                .iter()
+                .map(|&word| word.to_owned())
+                .collect(),
+            warnings: engine.warnings,
+            refusing: engine
+                .refusing
+                .map_or(String::new(), |refusal| refusal.to_string()),
+            uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            pid: std::process::id(),
+            origin: engine.origin,
+            policy_mode: match engine.policy_mode {
+                PolicyMode::Enforce => "enforce",
+                PolicyMode::Shadow => "shadow",
+            }
+            .to_owned(),
+        }
+    }
+
+    async fn dry_run(
+        &self,
+        request: v1::GovernRequest,
+        uid: u32,
+    ) -> Result<v1::GovernReply, Refusal> {
+        let call = call::accept(&request.tool, &request.agent, &request.arguments)
+            .map_err(|invalid| Refusal::new(Code::CallInvalid, invalid.to_string()))?;
+        let attested = attest(call, Caller::Unattested { uid })
+            .map_err(|unverified| Refusal::new(Code::IdentityUnverified, unverified.to_string()))?;
+        let answer = self
+            .engine
+            .submit(Lane::operator(), attested, Door::Probe)?;
+        let lost = || {
+            Err(Refusal::internal(
+                "the decision was lost before it was recorded",
+            ))
+        };
+        let committed = answer.await.unwrap_or_else(|_| lost())?;
+        Ok(reply::committed(committed, Audience::Operator))
+    }
+}
+
+/// One operator's connection.
+pub struct AdminService {
+    admin: Admin,
+    uid: u32,
+}
+
+impl AdminService {
+    /// For a connection of `uid`.
+    #[must_use]
+    pub fn new(admin: Admin, uid: u32) -> AdminService {
+        AdminService { admin, uid }
+    }
+}
+
+#[tonic::async_trait]
+impl v1::admin_server::Admin for AdminService {
+    async fn status(
+        &self,
+        request: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusReply>, Status> {
+        listen::arrived(&request);
+        Ok(Response::new(self.admin.status()))
+    }
+
+    async fn activate(
+        &self,
+        request: Request<v1::ActivateRequest>,
+    ) -> Result<Response<v1::ActivateReply>, Status> {
+        listen::arrived(&request);
+        let reply = match self
+            .admin
+            .engine
+            .activate(request.into_inner().number)
+            .await
+        {
+            Ok(activated) => v1::ActivateReply {
+                activated: true,
+                message: String::new(),
+                policy_digest: digest_text(activated.digest),
+                policy_number: activated.number,
+            },
+            Err(refused) => {
+                let status = self.admin.engine.status();
+                v1::ActivateReply {
+                    activated: false,
+                    message: refused.to_string(),
+                    policy_digest: digest_text(status.policy_digest),
+                    policy_number: status.policy_number,
+                }
+            }
+        };
+        Ok(Response::new(reply))
+    }
+
+    async fn drain(
+        &self,
+        request: Request<v1::DrainRequest>,
+    ) -> Result<Response<v1::DrainReply>, Status> {
+        listen::arrived(&request);
+        tracing::info!(uid = self.uid, "an operator asks to drain");
+        // A full channel: it was asked already.
+        let _ = self.admin.drain.try_send("drain");
+        Ok(Response::new(v1::DrainReply {}))
+    }
+
+    async fn sessions(
+        &self,
+        request: Request<v1::SessionsRequest>,
+    ) -> Result<Response<v1::SessionsReply>, Status> {
+        listen::arrived(&request);
+        let sessions = self
+            .admin
+            .sessions
+            .list()
+            .iter()
+            .map(crate::sessions::Session::to_wire)
+            .collect();
+        Ok(Response::new(v1::SessionsReply { sessions }))
+    }
+
+    async fn dry_run(
+        &self,
+        request: Request<v1::GovernRequest>,
+    ) -> Result<Response<v1::GovernReply>, Status> {
+        listen::arrived(&request);
+        let reply = self.admin.dry_run(request.into_inner(), self.uid).await;
+        Ok(Response::new(
+            reply.unwrap_or_else(|refusal| reply::refused(&refusal)),
+        ))
+    }
+
+    type TailStream = TailStream;
+
+    async fn tail(
+        &self,
+        request: Request<v1::TailRequest>,
+    ) -> Result<Response<TailStream>, Status> {
+        listen::arrived(&request);
+        let in_flight = request.extensions().get::<InFlight>().cloned();
+        let v1::TailRequest { from, follow } = request.into_inner();
+        let records = self
+            .admin
+            .engine
+            .tail(from, follow)
+            .map_err(|refusal| Status::unavailable(refusal.to_string()))?;
+        Ok(Response::new(TailStream {
+            records,
+            _in_flight: in_flight,
+        }))
+    }
+}
+
+/// Records as they become durable. While it lives its connection is not idle.
+pub struct TailStream {
+    records: mpsc::Receiver<Tailed>,
+    _in_flight: Option<InFlight>,
+}
+
+impl Stream for TailStream {
+    type Item = Result<v1::TailRecord, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.records.poll_recv(cx).map(|tailed| {
+            tailed.map(
+                |Tailed {
+                     seq,
+                     record,
+                     detail,
+                 }| {
+                    Ok(v1::TailRecord {
+                        seq,
+                        record,
+                        detail,
+                    })
+                },
+            )
+        })
+    }
+}
+
+fn digest_text(digest: [u8; 32]) -> String {
+    use std::fmt::Write;
+    digest.iter().fold("sha256:".to_owned(), |mut text, byte| {
+        // Writing to a String does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_written_as_policies_name_it() {
+        let text = digest_text([0xab; 32]);
+        assert_eq!(text, format!("sha256:{}", "ab".repeat(32)));
+    }
+}
