@@ -216,8 +216,11 @@ def test_a_proxy_of_the_environment_is_not_used(daemon: world.FakeDaemon, monkey
     daemon.client().govern("t", {})
 
 
-def test_a_client_works_after_a_fork(daemon: world.FakeDaemon) -> None:
+def test_a_channel_from_before_a_fork_is_not_used_after_it(daemon: world.FakeDaemon) -> None:
     client = daemon.client()
-    client._channel_pid = -1  # as in a child: the channel of another process is not used
     client.govern("t", {})
-    assert client._channel_pid == os.getpid()
+    before = client._channel
+    client._channel_pid -= 1  # as a child sees it
+    client.govern("t", {})
+    assert client._channel is not before and client._channel_pid == os.getpid()
+    before.close()
