@@ -1,0 +1,247 @@
+//! What can be typed. Nothing here does anything.
+#![forbid(unsafe_code)]
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "faramesh",
+    version,
+    about = "Governs what AI agents may do: compiles policies, runs the daemon, proves what happened",
+    after_help = "Example:\n  faramesh init && faramesh run -- python agent.py",
+    propagate_version = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// Which command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// The stack: the directory that holds governance.fms
+    #[arg(long, global = true, value_name = "DIR", default_value = ".")]
+    pub dir: PathBuf,
+    /// How results are printed; JSON is stable and documented in docs/cli.md
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Never use colour (as does the variable NO_COLOR)
+    #[arg(long, global = true)]
+    pub no_color: bool,
+    /// Print results, warnings and errors only
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Use the stack's development set-up even where an enforced one exists or could be made
+    #[arg(long, global = true)]
+    pub development: bool,
+}
+
+/// `--format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// The commands, in the order in which a newcomer meets them.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a first policy and a workspace
+    #[command(after_help = "Example:\n  faramesh init --dir support-bot")]
+    Init,
+    /// Compile the policy and say what is wrong with it
+    ///
+    /// Exits 0 where it is valid, 1 with errors, 2 where an import cannot be reached, 3 with warnings under --strict.
+    #[command(after_help = "Example:\n  faramesh check --strict governance.fms")]
+    Check(CheckArgs),
+    /// Show what apply would change; writes nothing
+    #[command(after_help = "Example:\n  faramesh plan --dir support-bot")]
+    Plan(NameArgs),
+    /// Compile, sign and put a policy in force
+    ///
+    /// As root it makes the enforced set-up (users, directories, modes), as an ordinary user a development one. A
+    /// failed apply leaves the old policy deciding.
+    #[command(
+        after_help = "Example:\n  sudo faramesh apply --dir /srv/support-bot --name support-bot"
+    )]
+    Apply(NameArgs),
+    /// Run the daemon of a stack that was applied
+    ///
+    /// Under systemd it becomes farameshd. As root without systemd it stays the parent of signer and daemon.
+    #[command(after_help = "Example:\n  sudo faramesh serve --dir /srv/support-bot")]
+    Serve,
+    /// Check, apply and serve in the foreground, in development mode
+    #[command(after_help = "Example:\n  faramesh dev --dir support-bot")]
+    Dev(NameArgs),
+    /// Check, apply, serve and run one agent, in development mode
+    ///
+    /// The daemon stops when the command ends; the exit status is the command's.
+    #[command(after_help = "Example:\n  faramesh run -- python agent.py")]
+    Run(RunArgs),
+    /// Say whether the daemon decides, and from which policy
+    ///
+    /// Exits 0 when READY, 1 when not running, 2 while starting, 3 while draining or degraded.
+    #[command(after_help = "Example:\n  faramesh status --format json")]
+    Status,
+    /// Ask the daemon about one tool call
+    ///
+    /// In development the call is decided as the agent's own (recorded as not attested). In the enforced set-up it is
+    /// a probe: nothing is performed. Exits 0 for permit, 10 for defer, 11 for deny, 12 where the daemon is not ready.
+    #[command(
+        after_help = "Example:\n  faramesh govern --agent support-bot --tool stripe/refund --args '{\"amount\": 80}'"
+    )]
+    Govern(GovernArgs),
+    /// Read and prove the journal
+    #[command(
+        after_help = "Example:\n  faramesh audit verify --key log.pub /backup/journal",
+        arg_required_else_help = true,
+        disable_help_subcommand = true
+    )]
+    Audit(AuditArgs),
+    /// Stop the daemon after it has answered what is queued
+    #[command(after_help = "Example:\n  faramesh stop --dir /srv/support-bot")]
+    Stop,
+    /// Print a completion script for a shell
+    #[command(
+        after_help = "Example:\n  faramesh completions bash > /etc/bash_completion.d/faramesh"
+    )]
+    Completions(CompletionsArgs),
+    /// Write the manual pages into a directory
+    #[command(after_help = "Example:\n  faramesh man /usr/local/share/man/man1")]
+    Man(ManArgs),
+}
+
+/// See [`Command::Check`].
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The policy; default: governance.fms in the stack
+    pub file: Option<PathBuf>,
+    /// Exit 3 where there are warnings
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// Arguments of the commands that may name a stack.
+#[derive(Debug, Args)]
+pub struct NameArgs {
+    /// The stack's name; default: the one it has, else the directory's
+    #[arg(long, value_name = "STACK")]
+    pub name: Option<String>,
+}
+
+/// See [`Command::Run`].
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The stack's name; default: the one it has, else the directory's
+    #[arg(long, value_name = "STACK")]
+    pub name: Option<String>,
+    /// Which agent of the policy the command is; needed where it has several
+    #[arg(long, value_name = "NAME")]
+    pub agent: Option<String>,
+    /// What the agent may write; default: workspace/ in the stack
+    #[arg(long, value_name = "DIR")]
+    pub workspace: Option<PathBuf>,
+    /// The agent's command and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub command: Vec<std::ffi::OsString>,
+}
+
+/// See [`Command::Govern`].
+#[derive(Debug, Args)]
+pub struct GovernArgs {
+    /// For which agent of the policy
+    #[arg(long, value_name = "NAME")]
+    pub agent: String,
+    /// The tool, as area/name
+    #[arg(long, value_name = "TOOL")]
+    pub tool: String,
+    /// The arguments, a JSON object: the text itself, @FILE, or - for standard input
+    #[arg(
+        long,
+        value_name = "JSON",
+        default_value = "{}",
+        allow_hyphen_values = true
+    )]
+    pub args: String,
+}
+
+/// See [`Command::Audit`].
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// Which part.
+    #[command(subcommand)]
+    pub command: AuditCommand,
+}
+
+/// The parts of `audit`.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Prove the journal: self-consistent, extends a head that you trusted, externally attested
+    ///
+    /// Exits 0 where it holds, 1 where it is broken, 2 where it cannot tell because no key is pinned.
+    #[command(after_help = "Example:\n  faramesh audit verify --key log.pub --head yesterday.note")]
+    Verify(VerifyArgs),
+    /// Print the last records, and with --follow those to come
+    #[command(after_help = "Example:\n  faramesh audit tail -n 20 --follow")]
+    Tail(TailArgs),
+    /// Print one record with everything that lies beside it
+    #[command(after_help = "Example:\n  faramesh audit show 17")]
+    Show(ShowArgs),
+}
+
+/// See [`AuditCommand::Verify`].
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// A journal's directory; default: the stack's own
+    #[arg(value_name = "JOURNAL")]
+    pub journal: Option<PathBuf>,
+    /// The public log key to trust (one line, as in log.pub); default for the stack's own journal: its pinned log.pub
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// A checkpoint that you trusted before: the journal must extend it
+    #[arg(long, value_name = "NOTE")]
+    pub head: Option<PathBuf>,
+}
+
+/// See [`AuditCommand::Tail`].
+#[derive(Debug, Args)]
+pub struct TailArgs {
+    /// How many
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    pub lines: u64,
+    /// Wait for more
+    #[arg(short, long)]
+    pub follow: bool,
+}
+
+/// See [`AuditCommand::Show`].
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// The record's number, counted from 0
+    pub seq: u64,
+}
+
+/// See [`Command::Completions`].
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// For which shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// See [`Command::Man`].
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Where the pages go; made where missing
+    pub dir: PathBuf,
+}

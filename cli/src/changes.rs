@@ -1,0 +1,360 @@
+//! What differs between two policies, rule by rule, as a person reads it: by the rules' own text.
+//!
+//! Pure. Order counts: a rule that moved is removed and added, because the first match decides.
+#![forbid(unsafe_code)]
+
+use faramesh_core::policy::artifact::{AgentPolicy, Artifact, Mode, Profile, Rule, Runtime};
+use serde::Serialize;
+use similar::{Algorithm, DiffOp, capture_diff_slices};
+
+/// Everything that differs. Empty lists: nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Changes {
+    /// Stack-wide settings.
+    pub runtime: Vec<Setting>,
+    /// Agents that differ, by name.
+    pub agents: Vec<AgentChange>,
+}
+
+/// One setting that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Setting {
+    /// Its name in the policy.
+    pub key: String,
+    /// What it was; `None` where there was nothing.
+    pub before: Option<String>,
+    /// What it becomes; `None` where nothing is left.
+    pub after: Option<String>,
+}
+
+/// One agent that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AgentChange {
+    /// Its name; empty for the anonymous agent of a file of flat rules.
+    pub name: String,
+    /// Whether the agent itself is new, gone, or just different.
+    pub change: Kind,
+    /// `default`, `run_as`, metadata.
+    pub settings: Vec<Setting>,
+    /// Its rules that differ, in the order of the new file.
+    pub rules: Vec<RuleChange>,
+}
+
+/// What became of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Kind {
+    Added,
+    Removed,
+    Changed,
+}
+
+/// One rule that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RuleChange {
+    /// What became of it.
+    pub change: Kind,
+    /// Its text before.
+    pub before: Option<String>,
+    /// Its text after.
+    pub after: Option<String>,
+}
+
+impl Changes {
+    /// Whether nothing differs.
+    pub fn is_empty(&self) -> bool {
+        self.runtime.is_empty() && self.agents.is_empty()
+    }
+
+    /// Rules added, removed, changed.
+    pub fn rule_counts(&self) -> (usize, usize, usize) {
+        let count = |kind| {
+            self.agents
+                .iter()
+                .flat_map(|agent| &agent.rules)
+                .filter(|rule| rule.change == kind)
+                .count()
+        };
+        (
+            count(Kind::Added),
+            count(Kind::Removed),
+            count(Kind::Changed),
+        )
+    }
+}
+
+/// What becomes different when `after` follows `before`; with nothing before, everything is added.
+pub fn between(before: Option<&Artifact>, after: &Artifact) -> Changes {
+    let runtime = settings(
+        &before.map(|a| runtime(&a.runtime)).unwrap_or_default(),
+        &runtime(&after.runtime),
+    );
+    let old = before.map(|a| a.agents.as_slice()).unwrap_or_default();
+    let named =
+        |agents: &'_ [AgentPolicy], name: &str| agents.iter().position(|agent| agent.name == name);
+    let mut agents = Vec::new();
+    for agent in &after.agents {
+        let was = named(old, &agent.name).and_then(|at| old.get(at));
+        agents.extend(compare(was, Some(agent)));
+    }
+    for agent in old
+        .iter()
+        .filter(|agent| named(&after.agents, &agent.name).is_none())
+    {
+        agents.extend(compare(Some(agent), None));
+    }
+    Changes { runtime, agents }
+}
+
+fn compare(before: Option<&AgentPolicy>, after: Option<&AgentPolicy>) -> Option<AgentChange> {
+    let name = after.or(before)?.name.clone();
+    let change = match (before, after) {
+        (None, _) => Kind::Added,
+        (_, None) => Kind::Removed,
+        _ => Kind::Changed,
+    };
+    let settings = settings(
+        &before.map(facts).unwrap_or_default(),
+        &after.map(facts).unwrap_or_default(),
+    );
+    let rules = rules(
+        before.map(|a| a.rules.as_slice()).unwrap_or_default(),
+        after.map(|a| a.rules.as_slice()).unwrap_or_default(),
+    );
+    let same = change == Kind::Changed && settings.is_empty() && rules.is_empty();
+    (!same).then_some(AgentChange {
+        name,
+        change,
+        settings,
+        rules,
+    })
+}
+
+fn rules(before: &[Rule], after: &[Rule]) -> Vec<RuleChange> {
+    let texts = |rules: &[Rule]| {
+        rules
+            .iter()
+            .map(|rule| rule.text.clone())
+            .collect::<Vec<_>>()
+    };
+    let mut changes = Vec::new();
+    for op in capture_diff_slices(Algorithm::Myers, &texts(before), &texts(after)) {
+        let gone = before.get(op.old_range()).unwrap_or_default();
+        let come = after.get(op.new_range()).unwrap_or_default();
+        if !matches!(op, DiffOp::Equal { .. }) {
+            changes.extend(pair(gone, come));
+        }
+    }
+    changes
+}
+
+/// Within one stretch of differences, a rule that went and one that came for the same tools are one that changed.
+fn pair(gone: &[Rule], come: &[Rule]) -> Vec<RuleChange> {
+    let mut left: Vec<Option<&Rule>> = gone.iter().map(Some).collect();
+    let mut changes = Vec::new();
+    for rule in come {
+        let twin = left
+            .iter_mut()
+            .find(|old| old.is_some_and(|old| old.pattern == rule.pattern))
+            .and_then(Option::take);
+        changes.push(RuleChange {
+            change: if twin.is_some() {
+                Kind::Changed
+            } else {
+                Kind::Added
+            },
+            before: twin.map(|old| old.text.clone()),
+            after: Some(rule.text.clone()),
+        });
+    }
+    let removed = left.into_iter().flatten().map(|old| RuleChange {
+        change: Kind::Removed,
+        before: Some(old.text.clone()),
+        after: None,
+    });
+    removed.chain(changes).collect()
+}
+
+fn settings(before: &[(String, String)], after: &[(String, String)]) -> Vec<Setting> {
+    let value = |list: &[(String, String)], key: &str| {
+        list.iter().find(|(k, _)| k == key).map(|(_, v)| v.clone())
+    };
+    let mut keys: Vec<&String> = before.iter().chain(after).map(|(key, _)| key).collect();
+    keys.sort();
+    keys.dedup();
+    keys.into_iter()
+        .map(|key| Setting {
+            key: key.clone(),
+            before: value(before, key),
+            after: value(after, key),
+        })
+        .filter(|setting| setting.before != setting.after)
+        .collect()
+}
+
+fn runtime(runtime: &Runtime) -> Vec<(String, String)> {
+    let Runtime {
+        mode,
+        cold_start_deny_window_ms,
+        reveal_rule,
+        keep_env,
+        profile,
+        allowed_sockets,
+    } = runtime;
+    let mut facts = vec![
+        (
+            "mode",
+            if *mode == Mode::Enforce {
+                "enforce"
+            } else {
+                "shadow"
+            }
+            .to_owned(),
+        ),
+        (
+            "cold_start_deny_window",
+            format!("{cold_start_deny_window_ms} ms"),
+        ),
+        (
+            "agent_enforce_profile",
+            if *profile == Profile::Full {
+                "full"
+            } else {
+                "minimal"
+            }
+            .to_owned(),
+        ),
+    ];
+    facts.extend(
+        reveal_rule.map(|shown| ("reveal", if shown { "rule" } else { "none" }.to_owned())),
+    );
+    facts.extend(filled(keep_env).map(|list| ("keep_env", list)));
+    facts.extend(filled(allowed_sockets).map(|list| ("allowed_sockets", list)));
+    owned(facts)
+}
+
+fn facts(agent: &AgentPolicy) -> Vec<(String, String)> {
+    let mut facts = vec![("default", agent.default.as_str().to_owned())];
+    facts.extend(agent.run_as.clone().map(|user| ("run_as", user)));
+    let mut facts = owned(facts);
+    facts.extend(agent.metadata.iter().cloned());
+    facts
+}
+
+fn filled(list: &[String]) -> Option<String> {
+    (!list.is_empty()).then(|| list.join(", "))
+}
+
+fn owned(facts: Vec<(&str, String)>) -> Vec<(String, String)> {
+    facts
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use faramesh_core::decision::Effect;
+    use faramesh_core::policy::artifact::RuleEffect;
+
+    fn rule(pattern: &str, text: &str) -> Rule {
+        Rule {
+            effect: RuleEffect::Permit,
+            pattern: pattern.into(),
+            condition: vec![],
+            reason: None,
+            notify: vec![],
+            line: 1,
+            text: text.into(),
+        }
+    }
+
+    fn policy(agents: &[(&str, &[(&str, &str)])]) -> Artifact {
+        Artifact {
+            requires: vec![],
+            runtime: Runtime {
+                mode: Mode::Enforce,
+                cold_start_deny_window_ms: 30_000,
+                reveal_rule: None,
+                keep_env: vec![],
+                profile: Profile::Full,
+                allowed_sockets: vec![],
+            },
+            agents: agents
+                .iter()
+                .map(|(name, rules)| AgentPolicy {
+                    name: (*name).into(),
+                    run_as: None,
+                    default: Effect::Deny,
+                    metadata: vec![],
+                    rules: rules
+                        .iter()
+                        .map(|(pattern, text)| rule(pattern, text))
+                        .collect(),
+                    fields: vec![],
+                    tests: vec![],
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn the_same_policy_has_no_changes() {
+        let one = policy(&[("a", &[("x", "permit x")])]);
+        assert!(between(Some(&one), &one).is_empty());
+    }
+
+    #[test]
+    fn a_rule_for_the_same_tools_is_changed_and_not_removed_and_added() {
+        let before = policy(&[("a", &[("x", "permit x"), ("y", "permit y")])]);
+        let after = policy(&[("a", &[("x", "permit x if amount < $5"), ("z", "permit z")])]);
+        let changes = between(Some(&before), &after);
+        assert_eq!(changes.rule_counts(), (1, 1, 1));
+        let changed = changes.agents[0]
+            .rules
+            .iter()
+            .find(|rule| rule.change == Kind::Changed)
+            .unwrap();
+        assert_eq!(changed.before.as_deref(), Some("permit x"));
+        assert_eq!(changed.after.as_deref(), Some("permit x if amount < $5"));
+    }
+
+    #[test]
+    fn a_rule_that_moved_is_a_change_because_the_first_match_decides() {
+        let before = policy(&[("a", &[("x", "permit x"), ("*", "deny *")])]);
+        let after = policy(&[("a", &[("*", "deny *"), ("x", "permit x")])]);
+        assert!(!between(Some(&before), &after).is_empty());
+    }
+
+    #[test]
+    fn a_new_and_a_gone_agent_are_named_with_their_rules() {
+        let before = policy(&[("old", &[("x", "permit x")])]);
+        let after = policy(&[("new", &[("y", "permit y")])]);
+        let changes = between(Some(&before), &after);
+        let kinds: Vec<_> = changes
+            .agents
+            .iter()
+            .map(|agent| (agent.name.as_str(), agent.change))
+            .collect();
+        assert_eq!(kinds, [("new", Kind::Added), ("old", Kind::Removed)]);
+        assert_eq!(changes.rule_counts(), (1, 1, 0));
+    }
+
+    #[test]
+    fn a_weaker_mode_is_shown() {
+        let before = policy(&[("a", &[])]);
+        let mut after = before.clone();
+        after.runtime.mode = Mode::Shadow;
+        let changes = between(Some(&before), &after);
+        assert_eq!(
+            changes.runtime,
+            [Setting {
+                key: "mode".into(),
+                before: Some("enforce".into()),
+                after: Some("shadow".into())
+            }]
+        );
+    }
+}

@@ -1,0 +1,115 @@
+//! `faramesh audit`: read and prove the journal.
+#![forbid(unsafe_code)]
+
+pub mod verify;
+
+pub mod tail;
+
+pub mod show;
+
+use crate::output::{Output, Paint};
+use crate::untrusted::Untrusted;
+use faramesh_core::decision::Effect;
+use faramesh_core::record::{BodyView, DecisionView, Door, RecordView, RunMode};
+
+/// One record in one line, for people. Everything in it that an agent may have written is escaped.
+pub(super) fn line(seq: u64, view: &RecordView, output: &Output) -> String {
+    let time = time(view.header.time.wall_ms);
+    let mode = match view.header.mode {
+        RunMode::Enforced => "",
+        RunMode::Development => " [development]",
+    };
+    format!("{seq:>8}  {time}{mode}  {}", what(&view.body, output))
+}
+
+fn what(body: &BodyView, output: &Output) -> String {
+    match body {
+        BodyView::Decision(decision) => verdict(decision, output),
+        BodyView::Start(start) => format!("start {} pid {}", Untrusted(&start.version), start.pid),
+        BodyView::Stop { reason } => format!("stop: {}", Untrusted(reason)),
+        BodyView::Activation(a) => {
+            format!(
+                "activation {} {} {}",
+                a.number,
+                crate::policies::digest_text(&a.digest),
+                Untrusted(&a.policy_mode)
+            )
+        }
+        BodyView::Outcome(outcome) => format!(
+            "outcome of {}: {} {}",
+            outcome.of,
+            Untrusted(&outcome.status),
+            Untrusted(&outcome.detail)
+        ),
+        BodyView::SessionStart(session) => {
+            let command = session.command.join(" ");
+            format!(
+                "session {} of {} uid {}: {}",
+                Untrusted(&session.session),
+                Untrusted(&session.agent),
+                session.uid,
+                Untrusted(&command)
+            )
+        }
+        BodyView::SessionEnd {
+            session,
+            reason,
+            calls,
+        } => {
+            format!(
+                "session {} ended after {calls} calls: {}",
+                Untrusted(session),
+                Untrusted(reason)
+            )
+        }
+        BodyView::Dropped { counts } => {
+            let text: Vec<String> = counts
+                .iter()
+                .map(|(session, code, n)| format!("{n} × {code} of {session}"))
+                .collect();
+            format!("dropped {}", Untrusted(&text.join(", ")))
+        }
+        BodyView::ClockStep { step_ms } => format!("the clock was set by {step_ms} ms"),
+    }
+}
+
+fn verdict(decision: &DecisionView, output: &Output) -> String {
+    let paint = match decision.effect {
+        Effect::Permit => Paint::Good,
+        Effect::Defer => Paint::Caution,
+        Effect::Deny => Paint::Bad,
+    };
+    let mut text = format!(
+        "{} {} {}",
+        output.paint(
+            paint,
+            &format!("{:6}", decision.effect.as_str().to_uppercase())
+        ),
+        Untrusted(&decision.agent),
+        Untrusted(&decision.tool)
+    );
+    if let Some(code) = decision.code {
+        text.push_str(&format!(" {}", code.as_str()));
+    }
+    if let Some(would) = decision.would {
+        text.push_str(&format!(" (enforcing: {})", would.as_str()));
+    }
+    if decision.door == Door::Probe {
+        text.push_str(" (probe: nothing performed)");
+    }
+    if !decision.attested {
+        text.push_str(" (not attested)");
+    }
+    text
+}
+
+/// Wall time as people and programs read it: UTC, to the millisecond.
+pub(super) fn time(wall_ms: u64) -> String {
+    i64::try_from(wall_ms)
+        .ok()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
+        .map_or_else(
+            || format!("{wall_ms} ms"),
+            |time| time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+        )
+}

@@ -1,0 +1,104 @@
+//! `faramesh audit show`: one record, with everything that lies beside it.
+#![forbid(unsafe_code)]
+
+use super::{line, tail};
+use crate::args::{Global, ShowArgs};
+use crate::failure::{Failure, exit};
+use crate::journal::{self, Entry};
+use crate::output::{Output, Paint};
+use crate::stack;
+use crate::untrusted::Untrusted;
+use faramesh_core::checkpoint::hex;
+use faramesh_core::record::{self, BodyView};
+use faramesh_core::tree;
+use serde::Serialize;
+use serde_json::Value;
+
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    seq: u64,
+    leaf_hash: String,
+    record: &'a serde_json::value::RawValue,
+    detail: Option<&'a serde_json::value::RawValue>,
+    args_salt: Option<String>,
+    detail_salt: Option<String>,
+    detail_matches: Option<bool>,
+}
+
+/// Prints the record.
+///
+/// # Errors
+/// The journal cannot be read, or has no such record.
+pub fn run(global: &Global, args: &ShowArgs, output: &Output) -> Result<u8, Failure> {
+    let layout = stack::applied(global)?;
+    let entry = journal::one(layout.journal(), args.seq)?;
+    let view = record::decode(&entry.record).map_err(|e| tail::damaged(entry.seq, &e))?;
+    let committed = match &view.body {
+        BodyView::Decision(decision) => Some(decision.detail),
+        _ => None,
+    };
+    let matches = committed
+        .map(|committed| record::commitment(&entry.detail_salt, &entry.detail) == committed);
+    output.line(line(entry.seq, &view, output));
+    people(&entry, matches, output)?;
+    if output.is_json() {
+        let raw = tail::raw(&entry.record, entry.seq)?;
+        let detail = if entry.detail.is_empty() {
+            None
+        } else {
+            Some(tail::raw(&entry.detail, entry.seq)?)
+        };
+        output.json(&Shown {
+            seq: entry.seq,
+            leaf_hash: hex(&tree::leaf_hash(&entry.record)),
+            record: &raw,
+            detail: detail.as_deref(),
+            args_salt: committed.map(|_| hex(&entry.args_salt)),
+            detail_salt: committed.map(|_| hex(&entry.detail_salt)),
+            detail_matches: matches,
+        });
+    }
+    Ok(exit::OK)
+}
+
+fn people(entry: &Entry, matches: Option<bool>, output: &Output) -> Result<(), Failure> {
+    if output.is_json() {
+        return Ok(());
+    }
+    output.line(format!(
+        "{}  leaf {}",
+        output.paint(Paint::Strong, "record"),
+        hex(&tree::leaf_hash(&entry.record))
+    ));
+    fields(&entry.record, entry.seq, output)?;
+    if entry.detail.is_empty() {
+        return Ok(());
+    }
+    let word = match matches {
+        Some(true) => output.paint(Paint::Good, "as committed to by the record"),
+        Some(false) => output.paint(Paint::Bad, "NOT what the record commits to"),
+        None => String::new(),
+    };
+    output.line(format!("{}  {word}", output.paint(Paint::Strong, "detail")));
+    fields(&entry.detail, entry.seq, output)
+}
+
+/// The fields of a canonical object, one a line; nested ones as JSON.
+fn fields(bytes: &[u8], seq: u64, output: &Output) -> Result<(), Failure> {
+    let value: Value = serde_json::from_slice(bytes).map_err(|e| tail::damaged(seq, &e))?;
+    let Value::Object(map) = value else {
+        return Err(tail::damaged(seq, &"not an object"));
+    };
+    for (key, value) in &map {
+        let text = match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        output.line(format!(
+            "  {:<14} {}",
+            Untrusted(key).to_string(),
+            Untrusted(&text)
+        ));
+    }
+    Ok(())
+}

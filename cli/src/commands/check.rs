@@ -1,0 +1,104 @@
+//! `faramesh check`: compile, say what is wrong, write nothing.
+#![forbid(unsafe_code)]
+
+use crate::args::{CheckArgs, Global};
+use crate::failure::Failure;
+use crate::layout::POLICY_FILE;
+use crate::output::{Output, Paint};
+use crate::source::{self, Compiled, Findings};
+use serde::Serialize;
+
+/// Exit statuses of this command.
+mod code {
+    pub(super) const VALID: u8 = 0;
+    pub(super) const ERRORS: u8 = 1;
+    pub(super) const STRICT: u8 = 3;
+}
+
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    valid: bool,
+    file: &'a str,
+    digest: Option<String>,
+    rules: Option<usize>,
+    agents: Option<Vec<&'a str>>,
+    requires: Option<&'a [String]>,
+    diagnostics: &'a [faramesh_policy_compiler::DiagnosticReport],
+}
+
+/// Compiles the file and prints every finding.
+///
+/// # Errors
+/// The file cannot be read. A policy with errors is an answer.
+pub fn run(global: &Global, args: &CheckArgs, output: &Output) -> Result<u8, Failure> {
+    let file = args
+        .file
+        .clone()
+        .unwrap_or_else(|| global.dir.join(POLICY_FILE));
+    let outcome = source::compile(&file)?;
+    let findings = outcome.findings();
+    source::print(findings, output);
+    let strict = args.strict && findings.warnings > 0;
+    let compiled = outcome.compiled();
+    output.json(&report(findings, compiled));
+    Ok(match compiled {
+        None => {
+            output.line(format!(
+                "{} {}: {}",
+                output.paint(Paint::Bad, "✗"),
+                findings.file,
+                count(findings.errors, "error")
+            ));
+            code::ERRORS
+        }
+        Some(compiled) => {
+            let mark = if strict {
+                output.paint(Paint::Caution, "!")
+            } else {
+                output.paint(Paint::Good, "✓")
+            };
+            output.line(format!(
+                "{mark} {} valid: {}",
+                findings.file,
+                summary(compiled, findings)
+            ));
+            if strict { code::STRICT } else { code::VALID }
+        }
+    })
+}
+
+fn summary(compiled: &Compiled, findings: &Findings) -> String {
+    let agents = compiled.artifact.agents.len();
+    let mut text = format!(
+        "{}, {}",
+        count(agents, "agent"),
+        count(compiled.rules(), "rule")
+    );
+    if findings.warnings > 0 {
+        text.push_str(&format!(", {}", count(findings.warnings, "warning")));
+    }
+    text
+}
+
+fn report<'a>(findings: &'a Findings, compiled: Option<&'a Compiled>) -> Report<'a> {
+    Report {
+        valid: compiled.is_some(),
+        file: &findings.file,
+        digest: compiled.map(|c| crate::policies::digest_text(&c.stored.digest)),
+        rules: compiled.map(Compiled::rules),
+        agents: compiled.map(|c| {
+            c.artifact
+                .agents
+                .iter()
+                .map(|agent| agent.name.as_str())
+                .collect()
+        }),
+        requires: compiled.map(|c| c.artifact.requires.as_slice()),
+        diagnostics: &findings.reports,
+    }
+}
+
+/// `1 rule`, `2 rules`.
+pub fn count(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}

@@ -1,0 +1,230 @@
+//! Files that are written so that a crash leaves the old one or the new one, and read with a limit.
+//!
+//! Invariant of [`write_durably`]: when it returns, the bytes, the name and the owner are on disk; when the machine dies
+//! before, the path still holds what it held. A left-over temporary file is named `.NAME.new` and is overwritten.
+#![forbid(unsafe_code)]
+
+use crate::accounts;
+use crate::failure::Failure;
+use crate::layout::Place;
+use nix::unistd::{Gid, Uid};
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Who a file belongs to; `None` leaves it to whoever runs the command (development).
+pub type Owner = Option<(Uid, Gid)>;
+
+/// Writes a file by way of a temporary one, and makes it and its name durable.
+///
+/// # Errors
+/// Any step failed; the file is what it was.
+pub fn write_durably(path: &Path, bytes: &[u8], mode: u32, owner: Owner) -> Result<(), Failure> {
+    let fresh = temporary(path);
+    let written = write_new(&fresh, bytes, mode, owner).and_then(|()| fs::rename(&fresh, path));
+    written.map_err(|e| Failure::io("write", path, &e))?;
+    sync_parent(path)
+}
+
+fn write_new(fresh: &Path, bytes: &[u8], mode: u32, owner: Owner) -> std::io::Result<()> {
+    match fs::remove_file(fresh) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    // Private until it belongs to whom it should: a secret is never readable in between.
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(fresh)?;
+    file.write_all(bytes)?;
+    if let Some((uid, gid)) = owner {
+        std::os::unix::fs::fchown(&file, Some(uid.as_raw()), Some(gid.as_raw()))?;
+    }
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    file.sync_all()
+}
+
+fn temporary(path: &Path) -> PathBuf {
+    let name = path
+        .file_name()
+        .map(|n| n.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    path.with_file_name(format!(".{name}.new"))
+}
+
+/// Removes a file if it is there, and makes that durable.
+///
+/// # Errors
+/// It is still there, or might come back.
+pub fn remove_durably(path: &Path) -> Result<(), Failure> {
+    match fs::remove_file(path) {
+        Ok(()) => sync_parent(path),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(Failure::io("remove", path, &e)),
+    }
+}
+
+fn sync_parent(path: &Path) -> Result<(), Failure> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(|e| Failure::io("sync", dir, &e))
+}
+
+/// Reads a file of at most `bytes_max`; `None` where there is none.
+///
+/// # Errors
+/// It cannot be read, is no regular file, or is larger.
+pub fn read_limited(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, Failure> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Failure::io("read", path, &e)),
+    };
+    let meta = file
+        .metadata()
+        .map_err(|e| Failure::io("look at", path, &e))?;
+    if !meta.is_file() {
+        return Err(Failure::data(format!(
+            "`{}` is not a regular file",
+            path.display()
+        )));
+    }
+    let mut bytes = Vec::new();
+    file.take(bytes_max + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Failure::io("read", path, &e))?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(Failure::data(format!(
+            "`{}` is larger than {bytes_max} bytes",
+            path.display()
+        )));
+    }
+    Ok(Some(bytes))
+}
+
+/// The same for text.
+///
+/// # Errors
+/// As [`read_limited`], or it is not UTF-8.
+pub fn read_text(path: &Path, bytes_max: u64) -> Result<Option<String>, Failure> {
+    let Some(bytes) = read_limited(path, bytes_max)? else {
+        return Ok(None);
+    };
+    String::from_utf8(bytes)
+        .map(Some)
+        .map_err(|e| Failure::data(format!("`{}` is not UTF-8: {e}", path.display())))
+}
+
+/// Makes a directory with its owner and mode, or gives an existing one what it should have.
+///
+/// # Errors
+/// It cannot be made, or something that is no directory stands there.
+pub fn ensure_place(place: &Place, enforced: bool) -> Result<(), Failure> {
+    let owner = match enforced {
+        true => Some(owner(place.user, place.group)?),
+        false => None,
+    };
+    ensure_dir(&place.path, place.mode, owner)
+}
+
+/// The numbers of a user and a group that must exist.
+///
+/// # Errors
+/// One of them does not.
+pub fn owner(user: &str, group: &str) -> Result<(Uid, Gid), Failure> {
+    let uid = if user == "root" {
+        Uid::from_raw(0)
+    } else {
+        accounts::existing_user(user)?.uid
+    };
+    let gid = if group == "root" {
+        Gid::from_raw(0)
+    } else {
+        accounts::existing_group(group)?
+    };
+    Ok((uid, gid))
+}
+
+/// See [`ensure_place`].
+///
+/// # Errors
+/// The same.
+pub fn ensure_dir(path: &Path, mode: u32, owner: Owner) -> Result<(), Failure> {
+    let failed = |what: &str, e: std::io::Error| Failure::io(what, path, &e);
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => sync_parent(path)?,
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(e) => return Err(failed("make the directory", e)),
+    }
+    // No symbolic link is followed: whoever could put one there would choose what gets our owner and mode.
+    let meta = fs::symlink_metadata(path).map_err(|e| failed("look at", e))?;
+    if !meta.is_dir() {
+        return Err(
+            Failure::configuration(format!("`{}` is not a directory", path.display()))
+                .next("move it away: something else stands where a directory of Faramesh belongs"),
+        );
+    }
+    if let Some((uid, gid)) = owner
+        && (meta.uid(), meta.gid()) != (uid.as_raw(), gid.as_raw())
+    {
+        std::os::unix::fs::lchown(path, Some(uid.as_raw()), Some(gid.as_raw()))
+            .map_err(|e| failed("change the owner of", e))?;
+    }
+    if meta.mode() & 0o7777 != mode || owner.is_some() {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+            .map_err(|e| failed("change the mode of", e))?;
+    }
+    Ok(())
+}
+
+/// Makes a directory of a stack's own (`.faramesh`, `workspace`) and its parents, for whoever runs the command.
+///
+/// # Errors
+/// It cannot be made.
+pub fn ensure_plain_dir(path: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(path).map_err(|e| Failure::io("make the directory", path, &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_written_file_has_its_mode_and_nothing_is_left_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("next");
+        fs::write(temporary(&path), b"left over").unwrap();
+        write_durably(&path, b"one", 0o640, None).unwrap();
+        write_durably(&path, b"two", 0o640, None).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_over_the_limit_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("big");
+        fs::write(&path, [0; 11]).unwrap();
+        assert!(
+            read_limited(&path, 10)
+                .unwrap_err()
+                .message
+                .contains("larger than 10 bytes")
+        );
+        assert_eq!(read_limited(&path, 11).unwrap().unwrap().len(), 11);
+        assert_eq!(read_limited(&dir.path().join("none"), 1).unwrap(), None);
+    }
+
+    #[test]
+    fn a_symbolic_link_is_not_taken_for_a_directory_of_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("victim")).unwrap();
+        let link = dir.path().join("policy");
+        std::os::unix::fs::symlink(dir.path().join("victim"), &link).unwrap();
+        assert_eq!(ensure_dir(&link, 0o777, None).unwrap_err().exit, 78);
+    }
+}

@@ -1,0 +1,228 @@
+//! Artifacts and manifests on disk: the policy directory.
+//!
+//! Invariants: an artifact lies under its own digest and is never changed; a manifest's number is one more than any
+//! number that was ever written, also where its activation was refused or never came; `next` is written last. What is
+//! read back is believed only with the pinned key's signature.
+#![forbid(unsafe_code)]
+
+use crate::failure::Failure;
+use crate::files::{self, Owner};
+use crate::layout::Layout;
+use crate::sign::{self, PolicyKey};
+use faramesh_core::checkpoint::{ArtifactStatement, Manifest, NOTE_BYTES_MAX, PublicKey, hex};
+use faramesh_core::policy::artifact::{self, ARTIFACT_BYTES_MAX, Artifact};
+use sha2::{Digest, Sha256};
+
+/// A compiled policy as it lies on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Its SHA-256.
+    pub digest: [u8; 32],
+    /// Its canonical bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl Stored {
+    /// Names bytes by their digest.
+    pub fn new(bytes: Vec<u8>) -> Stored {
+        Stored {
+            digest: Sha256::digest(&bytes).into(),
+            bytes,
+        }
+    }
+}
+
+/// `sha256:HEX`.
+pub fn digest_text(digest: &[u8; 32]) -> String {
+    format!("sha256:{}", hex(digest))
+}
+
+/// Writes the artifact where it is not there yet.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_artifact(layout: &Layout, stored: &Stored) -> Result<(), Failure> {
+    let path = layout.artifacts().join(hex(&stored.digest));
+    files::write_durably(&path, &stored.bytes, 0o640, policy_owner(layout)?)
+}
+
+/// Signs the artifact.
+///
+/// # Errors
+/// It cannot be signed or written.
+pub fn write_artifact_note(
+    layout: &Layout,
+    key: &PolicyKey,
+    stored: &Stored,
+) -> Result<(), Failure> {
+    let note = key.seal(&ArtifactStatement {
+        stack: layout.stack.clone(),
+        digest: stored.digest,
+    })?;
+    let path = layout
+        .artifacts()
+        .join(format!("{}.note", hex(&stored.digest)));
+    files::write_durably(&path, note.as_bytes(), 0o640, policy_owner(layout)?)
+}
+
+/// Signs and writes the manifest that puts an artifact in force, under the next number. It is not in force yet.
+///
+/// # Errors
+/// It cannot be signed or written.
+pub fn write_manifest(
+    layout: &Layout,
+    key: &PolicyKey,
+    digest: [u8; 32],
+) -> Result<(Manifest, String), Failure> {
+    let number = highest_number(layout)?
+        .checked_add(1)
+        .ok_or_else(|| Failure::internal("the manifests' numbers are used up"))?;
+    let manifest = Manifest {
+        stack: layout.stack.clone(),
+        number,
+        digest,
+        time: now(),
+        signed_by: signer(),
+    };
+    let note = key.seal(&manifest)?;
+    let path = layout.manifests().join(format!("{number:020}.note"));
+    files::write_durably(&path, note.as_bytes(), 0o640, policy_owner(layout)?)?;
+    Ok((manifest, note))
+}
+
+/// Puts a manifest up for activation.
+///
+/// # Errors
+/// It cannot be written; the old one is there.
+pub fn write_next(layout: &Layout, note: &str) -> Result<(), Failure> {
+    files::write_durably(
+        &layout.next(),
+        note.as_bytes(),
+        0o640,
+        policy_owner(layout)?,
+    )
+}
+
+/// The manifest in `next`, verified; `None` where there is none.
+///
+/// # Errors
+/// It is not one of this stack's, or no key is pinned.
+pub fn next(layout: &Layout) -> Result<Option<Manifest>, Failure> {
+    let path = layout.next();
+    let Some(note) = files::read_limited(&path, NOTE_BYTES_MAX as u64)? else {
+        return Ok(None);
+    };
+    let manifest = pinned(layout)?.open::<Manifest>(&note).map_err(|e| {
+        Failure::data(format!(
+            "`{}` is not a manifest of this stack: {e}",
+            path.display()
+        ))
+        .next("somebody changed it; `faramesh apply` writes it anew")
+    })?;
+    Ok(Some(manifest.into_inner()))
+}
+
+/// Reads an artifact back: signature, digest and form are checked.
+///
+/// # Errors
+/// It is missing, changed, or not signed by the pinned key.
+pub fn artifact(layout: &Layout, digest: &[u8; 32]) -> Result<Artifact, Failure> {
+    let name = hex(digest);
+    let path = layout.artifacts().join(&name);
+    let missing = || {
+        Failure::data(format!("the artifact `{}` is missing", path.display()))
+            .next("apply the policy again")
+    };
+    let bytes = files::read_limited(&path, ARTIFACT_BYTES_MAX as u64)?.ok_or_else(missing)?;
+    let note = files::read_limited(
+        &layout.artifacts().join(format!("{name}.note")),
+        NOTE_BYTES_MAX as u64,
+    )?
+    .ok_or_else(missing)?;
+    let changed = |why: String| {
+        Failure::data(format!(
+            "the artifact `{}` cannot be trusted: {why}",
+            path.display()
+        ))
+        .next("apply the policy again")
+    };
+    let statement = pinned(layout)?
+        .open::<ArtifactStatement>(&note)
+        .map_err(|e| changed(e.to_string()))?;
+    if statement.digest != *digest || Stored::new(bytes.clone()).digest != *digest {
+        return Err(changed("its digest is another one".to_owned()));
+    }
+    artifact::decode(&bytes).map_err(|e| changed(e.to_string()))
+}
+
+fn pinned(layout: &Layout) -> Result<PublicKey, Failure> {
+    let path = layout.policy_pub();
+    sign::public_key(&path)?.ok_or_else(|| {
+        Failure::configuration(format!(
+            "no policy key is pinned: `{}` is missing",
+            path.display()
+        ))
+        .next("run `faramesh apply`")
+    })
+}
+
+/// The highest number that was ever written, 0 for none: the files are never removed.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn highest_number(layout: &Layout) -> Result<u64, Failure> {
+    let dir = layout.manifests();
+    let entries = std::fs::read_dir(&dir).map_err(|e| Failure::io("read", &dir, &e))?;
+    let mut highest = 0;
+    for entry in entries {
+        let name = entry
+            .map_err(|e| Failure::io("read", &dir, &e))?
+            .file_name();
+        let number = name
+            .to_str()
+            .and_then(|name| name.strip_suffix(".note")?.parse::<u64>().ok());
+        highest = highest.max(number.unwrap_or(0));
+    }
+    Ok(highest)
+}
+
+/// `root:faramesh`, so that the daemon reads and cannot write.
+fn policy_owner(layout: &Layout) -> Result<Owner, Failure> {
+    match layout.is_enforced() {
+        true => Ok(Some(files::owner("root", crate::accounts::DAEMON)?)),
+        false => Ok(None),
+    }
+}
+
+/// Now, to the second, as a manifest says it.
+fn now() -> String {
+    jiff::Timestamp::now()
+        .strftime("%Y-%m-%dT%H:%M:%SZ")
+        .to_string()
+}
+
+/// Who signs: the user that ran sudo where there is one, because `root(0)` says nothing.
+fn signer() -> String {
+    let uid = nix::unistd::Uid::effective();
+    let own = nix::unistd::User::from_uid(uid)
+        .ok()
+        .flatten()
+        .map_or_else(|| uid.to_string(), |user| user.name);
+    let own = format!("{own}({uid})");
+    let sudo = std::env::var("SUDO_USER").ok().filter(|name| {
+        uid.is_root()
+            && name.len() <= 32
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    });
+    match (
+        sudo,
+        std::env::var("SUDO_UID")
+            .ok()
+            .and_then(|uid| uid.parse::<u32>().ok()),
+    ) {
+        (Some(name), Some(uid)) => format!("{name}({uid}) as {own}"),
+        _ => own,
+    }
+}

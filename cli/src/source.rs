@@ -1,0 +1,143 @@
+//! A policy's file, compiled: the only place that calls the compiler.
+#![forbid(unsafe_code)]
+
+use crate::failure::{Failure, exit};
+use crate::files;
+use crate::output::Output;
+use crate::policies::Stored;
+use faramesh_core::policy::artifact::{self, Artifact};
+use faramesh_policy_compiler::{
+    DiagnosticReport, Options, SOURCE_BYTES_MAX, Severity, Style, compile_bytes, render, report,
+};
+use std::path::Path;
+
+/// What the compiler found.
+#[derive(Debug)]
+pub struct Findings {
+    /// The file as it was named.
+    pub file: String,
+    /// How many are errors.
+    pub errors: usize,
+    /// How many are warnings.
+    pub warnings: usize,
+    /// For programs.
+    pub reports: Vec<DiagnosticReport>,
+    /// For people, plain and in colour.
+    shown: [String; 2],
+}
+
+/// A policy that compiled.
+#[derive(Debug)]
+pub struct Compiled {
+    /// What it says.
+    pub artifact: Artifact,
+    /// What is signed.
+    pub stored: Stored,
+}
+
+impl Compiled {
+    /// Rules of all agents.
+    pub fn rules(&self) -> usize {
+        self.artifact
+            .agents
+            .iter()
+            .map(|agent| agent.rules.len())
+            .sum()
+    }
+}
+
+/// What came of compiling.
+#[derive(Debug)]
+pub struct Outcome {
+    findings: Findings,
+    compiled: Option<Compiled>,
+}
+
+impl Outcome {
+    /// What was found.
+    pub fn findings(&self) -> &Findings {
+        &self.findings
+    }
+
+    /// The policy, where there are no errors.
+    pub fn compiled(&self) -> Option<&Compiled> {
+        self.compiled.as_ref()
+    }
+}
+
+/// Compiles a file. A policy with errors is an outcome and no failure.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn compile(file: &Path) -> Result<Outcome, Failure> {
+    // One byte more than the limit, so that it is the compiler that says which one.
+    let bytes = files::read_limited(file, SOURCE_BYTES_MAX as u64 + 1)?.ok_or_else(|| {
+        Failure::data(format!("there is no policy `{}`", file.display()))
+            .next("`faramesh init` writes a first one; --dir names another stack")
+    })?;
+    let name = shown_name(file);
+    let (source, outcome) = compile_bytes(&name, &bytes, &Options::default());
+    let count = |severity| {
+        outcome
+            .diagnostics
+            .iter()
+            .filter(|finding| finding.severity == severity)
+            .count()
+    };
+    let findings = Findings {
+        file: name,
+        errors: count(Severity::Error),
+        warnings: count(Severity::Warning),
+        reports: report(&source, &outcome.diagnostics),
+        shown: [Style::Plain, Style::Colour]
+            .map(|style| render(&source, &outcome.diagnostics, style)),
+    };
+    let compiled = outcome.artifact.map(emit).transpose()?;
+    Ok(Outcome { findings, compiled })
+}
+
+/// Compiles a policy that has to be valid, and prints what is said of it.
+///
+/// # Errors
+/// The file cannot be read, or the policy has errors (65).
+pub fn compile_valid(file: &Path, output: &Output) -> Result<(Compiled, Findings), Failure> {
+    let Outcome { findings, compiled } = compile(file)?;
+    print(&findings, output);
+    match compiled {
+        Some(compiled) => Ok((compiled, findings)),
+        None => Err(Failure::new(
+            exit::DATA,
+            format!("`{}` has errors, nothing was changed", findings.file),
+        )
+        .next("mend what stands above; `faramesh check` says whether it is")),
+    }
+}
+
+/// Shows the findings on stderr; programs get them in the result.
+pub fn print(findings: &Findings, output: &Output) {
+    let [plain, colour] = &findings.shown;
+    let text = if output.is_coloured() { colour } else { plain };
+    if !output.is_json() && !text.is_empty() {
+        output.diagnostics(text);
+    }
+}
+
+fn emit(artifact: Artifact) -> Result<Compiled, Failure> {
+    let bytes = artifact::encode(&artifact)
+        .map_err(|e| Failure::internal(format!("the policy cannot be written down: {e}")))?;
+    Ok(Compiled {
+        artifact,
+        stored: Stored::new(bytes),
+    })
+}
+
+/// Short where that is clear: the file as it lies below the working directory.
+fn shown_name(file: &Path) -> String {
+    let file = file.strip_prefix(".").unwrap_or(file);
+    let here = std::env::current_dir().ok();
+    let short = here
+        .as_deref()
+        .and_then(|here| file.strip_prefix(here).ok())
+        .unwrap_or(file);
+    short.display().to_string()
+}

@@ -1,0 +1,233 @@
+//! `init`, `check` and `plan`: from an empty directory to a policy that says what it means.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::allow_attributes,
+    reason = "tests"
+)]
+
+mod common;
+
+use common::{POLICY, POLICY_2, World, need_siblings};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+#[test]
+fn the_first_policy_is_valid_and_has_each_effect() {
+    let world = World::new();
+    world.faramesh(&["init"]).exits(0).says(&[
+        "written",
+        "governance.fms",
+        "workspace",
+        ".gitignore",
+    ]);
+    world
+        .faramesh(&["check", "--strict"])
+        .exits(0)
+        .says(&["valid", "1 agent"]);
+    let text = fs::read_to_string(world.dir.join("governance.fms")).unwrap();
+    for word in ["permit ", "defer ", "deny! ", "default deny"] {
+        assert!(text.contains(word), "{word}");
+    }
+    assert!(world.dir.join("workspace").is_dir());
+}
+
+#[test]
+fn init_never_touches_a_policy_that_is_there() {
+    let world = World::with("mine\n");
+    world
+        .faramesh(&["init"])
+        .exits(65)
+        .says(&["was not touched", "next:"]);
+    assert_eq!(
+        fs::read_to_string(world.dir.join("governance.fms")).unwrap(),
+        "mine\n"
+    );
+}
+
+#[test]
+fn init_keeps_what_gitignore_says_and_adds_the_state_once() {
+    let world = World::new();
+    world.write(".gitignore", "target");
+    world.faramesh(&["init"]).exits(0);
+    fs::remove_file(world.dir.join("governance.fms")).unwrap();
+    world.faramesh(&["init"]).exits(0);
+    assert_eq!(
+        fs::read_to_string(world.dir.join(".gitignore")).unwrap(),
+        "target\n/.faramesh/\n"
+    );
+}
+
+#[test]
+fn check_names_the_file_and_the_line_of_an_error() {
+    let world =
+        World::with("agent \"a\" {\n  default deny\n  rules {\n    frobnicate x/y\n  }\n}\n");
+    let answer = world.faramesh(&["check"]).exits(1);
+    answer.says(&["governance.fms:4", "frobnicate", "1 error"]);
+}
+
+#[test]
+fn check_reports_to_programs_what_it_reports_to_people() {
+    let world =
+        World::with("agent \"a\" {\n  default deny\n  rules {\n    frobnicate x/y\n  }\n}\n");
+    let report = world
+        .faramesh(&["check", "--format", "json"])
+        .exits(1)
+        .json();
+    assert_eq!(report["valid"], false);
+    assert_eq!(report["digest"], serde_json::Value::Null);
+    let finding = &report["diagnostics"][0];
+    assert_eq!(finding["severity"], "error");
+    assert_eq!(finding["labels"][0]["line"], 4);
+    let world = World::with(POLICY);
+    let report = world
+        .faramesh(&["check", "--format", "json"])
+        .exits(0)
+        .json();
+    assert_eq!(report["valid"], true);
+    assert_eq!(report["rules"], 3);
+    assert_eq!(report["agents"], serde_json::json!(["bot"]));
+    assert!(report["digest"].as_str().unwrap().starts_with("sha256:"));
+}
+
+#[test]
+fn every_malformed_policy_is_an_error_and_no_crash() {
+    for (policy, word) in [
+        ("", ""),
+        ("agent \"a\" {", ""),
+        (
+            "agent \"a\" { default deny rules { permit x if amount matches \"(\" } }",
+            "(",
+        ),
+        (
+            "agent \"a\" { default deny }\nagent \"a\" { default deny }",
+            "a",
+        ),
+        (
+            "agent \"a\" { default deny rules { permit x if principal.frob == 1 } }",
+            "principal.frob",
+        ),
+        (
+            "agent \"a\" { default deny budget daily { max $5 } }",
+            "budget",
+        ),
+        ("agent \"a\" { default perhaps }", "perhaps"),
+    ] {
+        let world = World::with(policy);
+        let answer = world.faramesh(&["check"]);
+        assert_eq!(
+            answer.code, 1,
+            "`{policy}`: {}{}",
+            answer.stdout, answer.stderr
+        );
+        answer.says(&[word]);
+    }
+}
+
+#[test]
+fn a_policy_that_is_not_text_is_an_error_with_the_byte() {
+    let world = World::new();
+    fs::write(world.dir.join("governance.fms"), b"agent \"a\xff\" {}").unwrap();
+    world.faramesh(&["check"]).exits(1).says(&["UTF-8"]);
+}
+
+#[test]
+fn a_policy_that_is_missing_or_no_file_says_what_to_do() {
+    let world = World::new();
+    world
+        .faramesh(&["check"])
+        .exits(65)
+        .says(&["governance.fms", "faramesh init"]);
+    fs::create_dir(world.dir.join("governance.fms")).unwrap();
+    world
+        .faramesh(&["check"])
+        .exits(65)
+        .says(&["governance.fms"]);
+}
+
+#[test]
+fn a_policy_that_may_not_be_read_exits_77() {
+    if nix::unistd::Uid::effective().is_root() {
+        // Root reads everything: the same open is refused where a file system says so.
+        let world = World::new();
+        std::os::unix::fs::symlink("/proc/1/mem", world.dir.join("governance.fms")).unwrap();
+        assert_ne!(world.faramesh(&["check"]).code, 0);
+        return;
+    }
+    let world = World::with(POLICY);
+    let path = world.dir.join("governance.fms");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+    world
+        .faramesh(&["check"])
+        .exits(77)
+        .says(&["governance.fms"]);
+}
+
+#[test]
+fn warnings_pass_unless_strict() {
+    // The second rule can never apply.
+    let world = World::with(
+        "agent \"a\" {\n  default deny\n  rules {\n    permit *\n    deny x/y\n  }\n}\n",
+    );
+    world.faramesh(&["check"]).exits(0).says(&["warning"]);
+    world.faramesh(&["check", "--strict"]).exits(3);
+}
+
+#[test]
+fn hostile_text_in_a_policy_does_not_act_on_the_terminal() {
+    let world = World::with("agent \"a\" {\n  default deny\n  \u{1b}[2J\u{202e}evil\n}\n");
+    let answer = world.faramesh(&["check"]).exits(1);
+    let all = format!("{}{}", answer.stdout, answer.stderr);
+    assert!(
+        !all.contains('\u{1b}') && !all.contains('\u{202e}'),
+        "{all:?}"
+    );
+}
+
+#[test]
+fn plan_shows_the_rules_that_differ_and_writes_nothing() {
+    need_siblings();
+    let world = World::with(POLICY);
+    let before = world.snapshot();
+    world.faramesh(&["plan"]).exits(0).says(&[
+        "nothing is in force yet",
+        "+ permit stripe/refund",
+        "3 to add",
+    ]);
+    assert_eq!(world.snapshot(), before);
+    world.faramesh(&["apply"]).exits(0);
+    world.write("governance.fms", POLICY_2);
+    let before = world.snapshot();
+    let answer = world.faramesh(&["plan"]).exits(0);
+    assert!(!answer.stdout.contains("- "), "{}", answer.stdout);
+    answer.says(&["+ permit crm/read", "1 to add, 0 to change, 0 to remove"]);
+    let plan = world
+        .faramesh(&["plan", "--format", "json"])
+        .exits(0)
+        .json();
+    assert_eq!(plan["changed"], true);
+    assert_eq!(plan["in_force"]["number"], 1);
+    assert_eq!(plan["changes"]["agents"][0]["rules"][0]["change"], "added");
+    assert_eq!(world.snapshot(), before);
+}
+
+#[test]
+fn plan_says_when_nothing_would_change() {
+    need_siblings();
+    let world = World::with(POLICY);
+    world.faramesh(&["apply"]).exits(0);
+    world
+        .faramesh(&["plan"])
+        .exits(0)
+        .says(&["nothing would change"]);
+    assert_eq!(
+        world.faramesh(&["plan", "--format", "json"]).json()["changed"],
+        false
+    );
+}
+
+#[test]
+fn plan_of_a_policy_with_errors_exits_65() {
+    let world = World::with("agent");
+    world.faramesh(&["plan"]).exits(65);
+}
