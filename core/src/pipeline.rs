@@ -10,7 +10,6 @@ use crate::policy::conditions::{self, Operand, Seen, Truth};
 use crate::policy::{Policy, Rules};
 use crate::record::Time;
 use crate::state::State;
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// Fields that a message names, so that it stays readable; `missing` has them all.
@@ -170,32 +169,35 @@ fn notify(verdict: &Verdict<'_>) -> Vec<String> {
         .possible
         .iter()
         .filter(|rule| rule.effect.effect() == verdict.effect);
-    let teams: BTreeSet<&String> = winning.flat_map(|rule| &rule.notify).collect();
+    let mut teams: Vec<&String> = winning.flat_map(|rule| &rule.notify).collect();
+    teams.sort_unstable();
+    teams.dedup();
     teams.into_iter().cloned().collect()
 }
 
 /// Names of fields, sorted, each once.
 fn names(fields: &[u32], rules: Rules<'_>) -> Vec<String> {
-    let mut names: Vec<&str> = fields
-        .iter()
-        .map(|field| rules.field_name(*field))
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    names.into_iter().map(str::to_owned).collect()
+    by_name(fields, rules)
+        .into_iter()
+        .map(|field| rules.field_name(field).to_owned())
+        .collect()
 }
 
 /// Fields with their values, sorted by name, each once.
 fn inputs(read: &[u32], attested: &Attested, rules: Rules<'_>) -> Vec<Input> {
-    let mut fields = read.to_vec();
-    fields.sort_unstable_by_key(|field| rules.field_name(*field));
-    fields.dedup();
     let input = |field: u32| Input {
         field: rules.field_name(field).to_owned(),
         source: source(field, attested, rules),
         value: rules.value(field, attested).map(Operand::canonical),
     };
-    fields.into_iter().map(input).collect()
+    by_name(read, rules).into_iter().map(input).collect()
+}
+
+fn by_name(fields: &[u32], rules: Rules<'_>) -> Vec<u32> {
+    let mut fields = fields.to_vec();
+    fields.sort_unstable_by_key(|field| rules.field_rank(*field));
+    fields.dedup();
+    fields
 }
 
 /// Who vouches for a field's value. Outside a session the caller names its agent itself.

@@ -27,6 +27,8 @@ struct Loaded {
     expressions: Vec<Option<Regex>>,
     /// Each field as a person reads it, `args.a.b`.
     field_names: Vec<String>,
+    /// Each field's place among all, by that name.
+    field_ranks: Vec<u32>,
 }
 
 /// One agent's rules, as a decision uses them.
@@ -99,6 +101,15 @@ impl Loaded {
             Ask::Matches(source) => artifact::compile_expression(&agent.name, source).map(Some),
             _ => Ok(None),
         };
+        let field_names: Vec<String> = agent.fields.iter().map(Field::to_string).collect();
+        let mut by_name: Vec<(&String, usize)> = field_names.iter().zip(0..).collect();
+        by_name.sort_unstable();
+        let mut field_ranks = vec![0; field_names.len()];
+        for (rank, (_, field)) in (0..).zip(by_name) {
+            if let Some(slot) = field_ranks.get_mut(field) {
+                *slot = rank;
+            }
+        }
         Ok(Loaded {
             index: Index::new(&agent.rules),
             expressions: agent
@@ -106,7 +117,8 @@ impl Loaded {
                 .iter()
                 .map(|test| expression(&test.ask))
                 .collect::<Result<_, _>>()?,
-            field_names: agent.fields.iter().map(Field::to_string).collect(),
+            field_names,
+            field_ranks,
         })
     }
 }
@@ -126,5 +138,14 @@ impl<'p> Rules<'p> {
             .field_names
             .get(field as usize)
             .map_or("", String::as_str)
+    }
+
+    /// Orders fields by name.
+    pub(crate) fn field_rank(self, field: u32) -> u32 {
+        self.loaded
+            .field_ranks
+            .get(field as usize)
+            .copied()
+            .unwrap_or(u32::MAX)
     }
 }
