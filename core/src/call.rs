@@ -4,6 +4,7 @@
 //! direction around would slip past a rule that a person wrote.
 
 use crate::json::{self, JsonInvalid, Object, Value};
+use std::fmt;
 
 /// Bytes of a tool's name: longer than any in use, short enough to print.
 pub const TOOL_BYTES_MAX: usize = 256;
@@ -11,7 +12,9 @@ pub const TOOL_BYTES_MAX: usize = 256;
 pub const AGENT_BYTES_MAX: usize = 128;
 
 /// One tool call as claimed: tool, agent, arguments. Only [`accept`] makes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// Its `Debug` does not show the arguments: they may hold what no log should.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Call {
     tool: Box<str>,
     agent_claim: Box<str>,
@@ -112,6 +115,17 @@ impl Call {
     }
 }
 
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let arguments = format_args!("{} bytes", self.text.len());
+        let mut debug = f.debug_struct("Call");
+        debug
+            .field("tool", &self.tool)
+            .field("agent_claim", &self.agent_claim);
+        debug.field("arguments", &arguments).finish()
+    }
+}
+
 /// A tool's name: parts of letters, digits and `_ - . :`, separated by `/`.
 ///
 /// # Errors
@@ -177,6 +191,18 @@ mod tests {
         assert_eq!(
             (call.tool(), call.agent_claim()),
             ("stripe/refund", "support-bot")
+        );
+    }
+
+    #[test]
+    fn a_calls_debug_text_does_not_show_its_arguments() {
+        let shown = format!(
+            "{:?}",
+            accept("vault/read", "", br#"{"token":"hunter2"}"#).unwrap()
+        );
+        assert!(
+            shown.contains("vault/read") && !shown.contains("hunter2"),
+            "{shown}"
         );
     }
 

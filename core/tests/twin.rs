@@ -646,11 +646,14 @@ fn value_of(kind: Kind, chance: &mut Chance) -> Json {
 fn any_value(chance: &mut Chance) -> Json {
     match chance.below(4) {
         0 => Json::Null,
-        1 => Json::List(vec![
-            Json::Null,
-            Json::Hundredths(8000),
-            Json::Text("80".to_owned()),
-        ]),
+        1 => {
+            let items = [
+                Json::Null,
+                Json::Hundredths(8000),
+                Json::Text("80".to_owned()),
+            ];
+            Json::List(items.into_iter().filter(|_| chance.one_in(2)).collect())
+        }
         2 => Json::Map(BTreeMap::from([("domain".to_owned(), Json::Bool(true))])),
         _ => {
             let kind = chance.pick(&[Kind::Number, Kind::Text, Kind::Bool, Kind::Texts]);

@@ -320,6 +320,9 @@ pub enum Fault {
     /// Not in order, or twice the same.
     #[error("{0} are not sorted, each once")]
     NotSorted(&'static str),
+    /// The same thing again, where order has a meaning and cannot show it.
+    #[error("a {0} stands there twice")]
+    Twice(&'static str),
     /// An index that leads nowhere.
     #[error("{0} that does not exist")]
     NoSuch(&'static str),
@@ -516,7 +519,7 @@ fn check_agent(agent: &AgentPolicy) -> Result<(), Fault> {
     agent.fields.iter().try_for_each(check_field)?;
     let distinct: HashSet<&Test> = agent.tests.iter().collect();
     if distinct.len() != agent.tests.len() {
-        return Err(Fault::NotSorted("tests"));
+        return Err(Fault::Twice("test"));
     }
     agent
         .tests

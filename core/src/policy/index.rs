@@ -61,6 +61,12 @@ impl Index {
         tool: &str,
         rules: &'r [Rule],
     ) -> impl Iterator<Item = (u32, &'r Rule)> {
+        let mut lists = self.lists(tool);
+        std::iter::from_fn(move || self.next_match(&mut lists, tool, rules))
+    }
+
+    /// Everything that could match the tool: what names it exactly first, then what may match it.
+    fn lists(&self, tool: &str) -> [&[u32]; LISTS_MAX] {
         let mut lists: [&[u32]; LISTS_MAX] = [&[]; LISTS_MAX];
         let heads = tool
             .match_indices('/')
@@ -79,7 +85,7 @@ impl Index {
         for (list, found) in lists.iter_mut().zip(found) {
             *list = found.map_or(&[], Vec::as_slice);
         }
-        std::iter::from_fn(move || self.next_match(&mut lists, tool, rules))
+        lists
     }
 
     /// Takes ranks from the lists' heads, the lowest first, until one's rule matches.
@@ -173,5 +179,25 @@ mod tests {
         assert_eq!(of("1/2/3/4/5/6/7/8/9"), [0, 1]);
         assert_eq!(of("1/2/3/4/5/6/7/x/9"), [1]);
         assert_eq!(of("1/2/3/4/5/6"), Vec::<u32>::new());
+    }
+
+    #[test]
+    fn a_tool_draws_only_from_rules_that_begin_like_it() {
+        let patterns = (0..5_000).flat_map(|n| [format!("svc{n}/read"), format!("svc{n}/*")]);
+        let rules: Vec<Rule> = patterns
+            .map(|pattern| rule(RuleEffect::Permit, &pattern))
+            .collect();
+        let index = Index::new(&rules);
+        let drawn = |tool| {
+            index
+                .lists(tool)
+                .iter()
+                .map(|list| list.len())
+                .sum::<usize>()
+        };
+        assert_eq!(
+            (drawn("svc7/read"), drawn("svc7/write"), drawn("other")),
+            (2, 1, 0)
+        );
     }
 }
