@@ -45,12 +45,14 @@ const PROBE_BYTES_MAX: usize = 1_024;
 /// What a layer that could not be had begins its answer with.
 const ABSENT: &str = "absent: ";
 
-/// Layers without which no agent starts, by the first part of their names.
-const REQUIRED: [&str; 2] = ["seccomp.", "landlock.fs."];
-/// Of those, the one that `agent_enforce_profile = "minimal"` lets a host lack.
-const MAY_BE_ABSENT_IN_MINIMAL: &str = "landlock.fs.";
-/// Required beside them when enforced: membership is identity.
+/// Layers without which no agent starts. A name that ends in a dot stands for every layer below it.
+const REQUIRED: [&str; 3] = ["seccomp.", "base.no_new_privs", "base.descriptors"];
+/// Required too, except where `agent_enforce_profile = "minimal"` lets Landlock be absent.
+const REQUIRED_IN_FULL: [&str; 2] = ["landlock.fs.read", "landlock.fs.write"];
+/// Required when enforced: membership is identity.
 const REQUIRED_ENFORCED: &str = "cgroup.membership";
+/// What was tried here and let through refuses in every profile; a right that this kernel's Landlock lacks does not.
+const ABSENT_OR_ENFORCED: &str = "landlock.fs.";
 
 /// The shim's door.
 #[derive(Clone)]
@@ -547,12 +549,12 @@ fn check_probes(
             "the probes are longer than what is recorded".to_owned(),
         ));
     }
-    for (layer, why) in NOT_BUILT {
+    for layer in NOT_BUILT {
         if !probes.iter().any(|probe| probe.layer == layer) {
             probes.push(v1::Probe {
                 layer: layer.to_owned(),
                 enforced: false,
-                measured: format!("{ABSENT}{why}"),
+                measured: format!("{ABSENT}not built yet"),
             });
         }
     }
@@ -566,45 +568,51 @@ fn check_probes(
             twice.layer.escape_debug()
         )));
     }
-    let required = REQUIRED
-        .into_iter()
-        .chain((mode == Mode::Enforced).then_some(REQUIRED_ENFORCED));
-    for prefix in required {
-        require(
-            &probes,
-            prefix,
-            minimal && prefix == MAY_BE_ABSENT_IN_MINIMAL,
-        )?;
+    for layer in REQUIRED {
+        require(&probes, layer)?;
     }
-    Ok(probes)
+    if !minimal {
+        REQUIRED_IN_FULL
+            .into_iter()
+            .try_for_each(|layer| require(&probes, layer))?;
+    }
+    if mode == Mode::Enforced {
+        require(&probes, REQUIRED_ENFORCED)?;
+    }
+    let fails = |probe: &&v1::Probe| {
+        probe.layer.starts_with(ABSENT_OR_ENFORCED)
+            && !probe.enforced
+            && !probe.measured.starts_with(ABSENT)
+    };
+    match probes.iter().find(fails) {
+        Some(probe) => Err(not_enforced(probe)),
+        None => Ok(probes),
+    }
 }
 
 /// Tiers that no part of this program provides yet: recorded, so that nobody takes silence for enforcement.
-const NOT_BUILT: [(&str, &str); 3] = [
-    ("namespaces", "not built yet"),
-    ("seccomp-notify", "not built yet"),
-    ("egress", "not built yet"),
-];
+const NOT_BUILT: [&str; 3] = ["namespaces", "listener", "egress"];
 
-fn require(probes: &[v1::Probe], prefix: &str, may_be_absent: bool) -> Result<(), Refusal> {
-    let mut of_layer = probes
-        .iter()
-        .filter(|probe| probe.layer.starts_with(prefix))
-        .peekable();
-    if of_layer.peek().is_none() && !may_be_absent {
-        return Err(missing(format!("`{prefix}` was not probed")));
-    }
-    let holds = |probe: &&v1::Probe| {
-        probe.enforced || (may_be_absent && probe.measured.starts_with(ABSENT))
+fn require(probes: &[v1::Probe], layer: &str) -> Result<(), Refusal> {
+    let named = |probe: &&v1::Probe| {
+        probe.layer == layer || (layer.ends_with('.') && probe.layer.starts_with(layer))
     };
-    match of_layer.find(|probe| !holds(probe)) {
-        None => Ok(()),
-        Some(probe) => Err(missing(format!(
-            "`{}`: {}",
-            probe.layer.escape_debug(),
-            probe.measured.escape_debug()
-        ))),
+    let mut of_layer = probes.iter().filter(named).peekable();
+    if of_layer.peek().is_none() {
+        return Err(missing(format!("`{layer}` was not probed")));
     }
+    match of_layer.find(|probe| !probe.enforced) {
+        None => Ok(()),
+        Some(probe) => Err(not_enforced(probe)),
+    }
+}
+
+fn not_enforced(probe: &v1::Probe) -> Refusal {
+    missing(format!(
+        "`{}` is not enforced: {}",
+        probe.layer.escape_debug(),
+        probe.measured.escape_debug()
+    ))
 }
 
 const fn profile_word(profile: Profile) -> &'static str {
@@ -688,10 +696,23 @@ mod tests {
 
     fn good() -> Vec<v1::Probe> {
         vec![
-            probe("seccomp.ptrace", true, "EPERM"),
-            probe("landlock.fs.read", true, "EACCES"),
+            probe("base.descriptors", true, "none"),
+            probe("base.no_new_privs", true, "1"),
             probe("cgroup.membership", true, "EACCES"),
+            probe(
+                "landlock.fs.ioctl_dev",
+                false,
+                "absent: Landlock ABI 4 lacks it",
+            ),
+            probe("landlock.fs.read", true, "EACCES"),
+            probe("landlock.fs.write", true, "EACCES"),
+            probe("seccomp.ptrace", true, "EPERM"),
         ]
+    }
+
+    fn with(layer: &str, enforced: bool, measured: &str) -> Vec<v1::Probe> {
+        let others = good().into_iter().filter(|probe| probe.layer != layer);
+        others.chain([probe(layer, enforced, measured)]).collect()
     }
 
     #[test]
@@ -743,68 +764,62 @@ mod tests {
     #[test]
     fn probes_are_sorted_and_what_is_not_built_is_said_to_be_absent() {
         let probes = check_probes(good(), false, Mode::Enforced).unwrap();
-        let layers: Vec<&str> = probes.iter().map(|probe| probe.layer.as_str()).collect();
-        assert_eq!(
-            layers,
-            [
-                "cgroup.membership",
-                "egress",
-                "landlock.fs.read",
-                "namespaces",
-                "seccomp-notify",
-                "seccomp.ptrace"
-            ]
-        );
-        assert!(
-            probes
-                .iter()
-                .filter(|probe| !probe.enforced)
-                .all(|probe| probe.measured == "absent: not built yet")
-        );
+        assert!(probes.is_sorted_by(|left, right| left.layer < right.layer));
+        for layer in NOT_BUILT {
+            let probe = probes.iter().find(|probe| probe.layer == layer).unwrap();
+            assert_eq!(
+                (probe.enforced, probe.measured.as_str()),
+                (false, "absent: not built yet")
+            );
+        }
     }
 
     #[test]
     fn a_required_layer_that_was_not_probed_or_let_something_through_refuses() {
-        for lacks in ["seccomp.ptrace", "landlock.fs.read", "cgroup.membership"] {
+        for layer in [
+            "seccomp.ptrace",
+            "landlock.fs.read",
+            "cgroup.membership",
+            "base.descriptors",
+        ] {
             let unprobed: Vec<_> = good()
                 .into_iter()
-                .filter(|probe| probe.layer != lacks)
+                .filter(|probe| probe.layer != layer)
                 .collect();
-            assert_eq!(
-                check_probes(unprobed, false, Mode::Enforced)
-                    .unwrap_err()
-                    .code,
-                Code::EnforcementMissing,
-                "{lacks}"
-            );
-            let mut allowed = good();
-            allowed
-                .iter_mut()
-                .filter(|probe| probe.layer == lacks)
-                .for_each(|probe| {
-                    probe.enforced = false;
-                    probe.measured = "allowed".into();
-                });
+            let refused = check_probes(unprobed, false, Mode::Enforced).unwrap_err();
+            assert_eq!(refused.code, Code::EnforcementMissing, "{layer}");
             for minimal in [false, true] {
-                let refused = check_probes(allowed.clone(), minimal, Mode::Enforced).unwrap_err();
-                assert_eq!(refused.code, Code::EnforcementMissing, "{lacks}");
+                let refused = check_probes(with(layer, false, "allowed"), minimal, Mode::Enforced)
+                    .unwrap_err();
+                assert_eq!(refused.code, Code::EnforcementMissing, "{layer}");
             }
         }
     }
 
     #[test]
     fn minimal_lets_landlock_be_absent_and_nothing_else() {
-        let mut absent = good();
-        absent[1] = probe(
+        let absent = with(
             "landlock.fs.read",
             false,
             "absent: this kernel has no Landlock",
         );
         assert!(check_probes(absent.clone(), true, Mode::Enforced).is_ok());
         assert!(check_probes(absent, false, Mode::Enforced).is_err());
-        let mut absent = good();
-        absent[0] = probe("seccomp.ptrace", false, "absent: no seccomp");
-        assert!(check_probes(absent, true, Mode::Enforced).is_err());
+        assert!(
+            check_probes(
+                with("seccomp.ptrace", false, "absent: no seccomp"),
+                true,
+                Mode::Enforced
+            )
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn one_answer_of_a_filter_that_let_something_through_spoils_all_of_it() {
+        let mut probes = good();
+        probes.push(probe("seccomp.bpf", false, "allowed"));
+        assert!(check_probes(probes, false, Mode::Enforced).is_err());
     }
 
     #[test]
