@@ -1,6 +1,6 @@
 //! What a policy probably does not mean: checks over a whole agent. Warnings only; an error under `--strict`.
 //!
-//! Invariant: linear in the number of rules, so that a hundred thousand of them do not stop the compiler.
+//! Invariant: at most [`WIDE_RULES_MAX`] times the number of rules, so that a hundred thousand do not stop the compiler.
 
 use crate::conditions::Tables;
 use crate::diagnostic::{Diagnostic, quoted};
@@ -13,7 +13,8 @@ use faramesh_core::policy::artifact::{Ask, Field, Op, Order, RuleEffect};
 use faramesh_core::policy::pattern;
 use std::collections::HashMap;
 
-/// Unconditional rules over several tools that are remembered: bounds the work on a hostile file.
+/// Unconditional rules over several tools that are remembered, and pairs that are looked at: bounds the work on a
+/// hostile file.
 const WIDE_RULES_MAX: usize = 256;
 
 /// All checks of one agent's rules.
@@ -132,6 +133,7 @@ fn cover_hole(
         return;
     }
     let mut seen: HashMap<(&str, &Field, &Decimal), Vec<(Order, Span)>> = HashMap::new();
+    let mut asked = 0_usize;
     for (index, lowered) in rules.iter().enumerate() {
         let rule = &lowered.rule;
         let [Op::Test(test)] = rule.condition.as_slice() else {
@@ -151,15 +153,27 @@ fn cover_hole(
             .iter()
             .find(|(other, _)| complement(*other) == *order)
             .map(|(_, span)| *span);
-        others.push((*order, lowered.head));
+        if others.iter().all(|(other, _)| other != order) {
+            others.push((*order, lowered.head));
+        }
+        // Somebody thought of the call without it: a later rule for everything, or one that asks `has`.
+        let asks_has = |op: &Op| matches!(op, Op::Test(index) if tables.test(*index) == Some((field, &Ask::Has)));
         let caught = || {
-            rules.iter().skip(index).any(|later| {
+            let late = rules.iter().skip(index).any(|later| {
                 later.rule.condition.is_empty()
                     && pattern::matches(&later.rule.pattern, &rule.pattern)
+            });
+            late || rules.iter().any(|other| {
+                pattern::matches(&other.rule.pattern, &rule.pattern)
+                    && other.rule.condition.iter().any(asks_has)
             })
         };
         if let Some(partner) = partner
-            && !caught()
+            && asked < WIDE_RULES_MAX
+            && {
+                asked += 1;
+                !caught()
+            }
         {
             let name = path.join(".");
             diagnostics.push(

@@ -157,7 +157,7 @@ struct Lowering<'a> {
 /// A side of a comparison.
 enum Operand<'e> {
     Field(u32),
-    Literal(Literal, Unit),
+    Literal(Literal),
     List(&'e [Expr]),
 }
 
@@ -458,7 +458,7 @@ impl Lowering<'_> {
                 None
             }
             _ => match self.literal(expr)? {
-                Some((literal, unit)) => Some(Operand::Literal(literal, unit)),
+                Some((literal, _)) => Some(Operand::Literal(literal)),
                 None => {
                     self.report(
                         Diagnostic::new(
@@ -522,8 +522,8 @@ impl Lowering<'_> {
             (Operand::Field(field), Operand::Field(other)) => self
                 .tables
                 .ask(field, Ask::CompareField(Relation::Equal, other)),
-            (Operand::Field(field), Operand::Literal(literal, _))
-            | (Operand::Literal(literal, _), Operand::Field(field)) => {
+            (Operand::Field(field), Operand::Literal(literal))
+            | (Operand::Literal(literal), Operand::Field(field)) => {
                 self.tables.ask(field, Ask::Equals(literal))
             }
             _ => {
@@ -547,13 +547,13 @@ impl Lowering<'_> {
             (Operand::Field(field), Operand::Field(other)) => self
                 .tables
                 .ask(field, Ask::CompareField(Relation::Order(order), other)),
-            (Operand::Field(field), Operand::Literal(Literal::Number(number), _)) => {
+            (Operand::Field(field), Operand::Literal(Literal::Number(number))) => {
                 self.tables.ask(field, Ask::Compare(order, number))
             }
-            (Operand::Literal(Literal::Number(number), _), Operand::Field(field)) => self
+            (Operand::Literal(Literal::Number(number)), Operand::Field(field)) => self
                 .tables
                 .ask(field, Ask::Compare(mirrored(order), number)),
-            (_, Operand::Literal(literal, _)) | (Operand::Literal(literal, _), _) => {
+            (_, Operand::Literal(literal)) | (Operand::Literal(literal), _) => {
                 let wrong = if matches!(right.kind, ExprKind::Name(_)) {
                     left
                 } else {
@@ -707,7 +707,7 @@ impl Lowering<'_> {
         let left_side = self.operand(left);
         let right_side = self.operand(right);
         match (left_side?, right_side?) {
-            (Operand::Field(field), Operand::Literal(literal, _)) => {
+            (Operand::Field(field), Operand::Literal(literal)) => {
                 let op = self.tables.ask(field, Ask::Contains(literal));
                 self.program.push(op);
                 Some(())
@@ -752,7 +752,7 @@ fn is_same_text_field(tables: &Tables, field: u32, other: &Operand<'_>) -> bool 
         Some(Field::Tool | Field::Agent)
     ) && matches!(
         other,
-        Operand::Literal(Literal::Number(_) | Literal::Bool(_), _)
+        Operand::Literal(Literal::Number(_) | Literal::Bool(_))
     )
 }
 

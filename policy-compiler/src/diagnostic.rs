@@ -7,6 +7,7 @@ use crate::number::Number;
 use crate::source::{Lines, SourceFile, Span};
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::fmt;
 
 /// A source line longer than this is not shown, only named: nobody reads it and drawing it is slow.
@@ -175,9 +176,9 @@ fn group<'a>(source: &'a SourceFile, lines: &Lines<'a>, diagnostic: &'a Diagnost
         .id(diagnostic.number.as_str());
     let mut group = match window(lines, diagnostic) {
         Some((first_line, window)) => {
-            let snippet = Snippet::source(source.text.get(window.range()).unwrap_or(""))
+            let snippet = Snippet::source(seen(source.text.get(window.range()).unwrap_or("")))
                 .line_start(first_line + 1)
-                .path(source.name.as_str())
+                .path(seen(&source.name))
                 .annotations(diagnostic.labels.iter().enumerate().map(|(index, label)| {
                     let kind = if index == 0 {
                         AnnotationKind::Primary
@@ -195,12 +196,12 @@ fn group<'a>(source: &'a SourceFile, lines: &Lines<'a>, diagnostic: &'a Diagnost
             Some(label) => {
                 let position = lines.position(label.span.start);
                 title.element(
-                    Origin::path(source.name.as_str())
+                    Origin::path(seen(&source.name))
                         .line(position.line)
                         .char_column(position.column),
                 )
             }
-            None => title.element(Origin::path(source.name.as_str())),
+            None => title.element(Origin::path(seen(&source.name))),
         },
     };
     for note in &diagnostic.notes {
@@ -210,6 +211,23 @@ fn group<'a>(source: &'a SourceFile, lines: &Lines<'a>, diagnostic: &'a Diagnost
         group = group.element(Level::HELP.message(help.as_str()));
     }
     group
+}
+
+/// Text as a terminal may show it: what it obeys or hides becomes a sign of the same number of bytes.
+fn seen(text: &str) -> Cow<'_, str> {
+    let hidden = |character: char| {
+        crate::lex::is_invisible(character) || matches!(character, '\u{80}'..='\u{9f}')
+    };
+    if !text.contains(hidden) {
+        return Cow::Borrowed(text);
+    }
+    let sign = |character: char| match character.len_utf8() {
+        _ if !hidden(character) => character,
+        2 => '¿',
+        3 => '\u{fffd}',
+        _ => '\u{1fbc4}',
+    };
+    Cow::Owned(text.chars().map(sign).collect())
 }
 
 /// The lines that a finding shows: only they are handed to the renderer, so that its cost does not grow with the file.

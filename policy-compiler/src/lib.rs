@@ -28,6 +28,8 @@ pub use faramesh_core::policy::artifact::Artifact;
 pub use number::Number;
 pub use source::{Position, SOURCE_BYTES_MAX, SourceFile, Span};
 
+pub use render::policy as render_policy;
+
 use faramesh_core::policy::artifact;
 
 /// Findings that are shown; a file with more is not read to the end by anybody.

@@ -4,7 +4,7 @@
 
 use crate::check;
 use crate::conditions::{self, Tables};
-use crate::diagnostic::{Diagnostic, quoted};
+use crate::diagnostic::{Diagnostic, Severity, quoted};
 use crate::number::Number;
 use crate::render;
 use crate::settings::{self, Read};
@@ -22,7 +22,7 @@ use faramesh_core::policy::pattern;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// `cold_start_deny_window` where none is given: a journal of ten million records opens in a second.
-const COLD_START_MS_DEFAULT: u64 = 30_000;
+pub(crate) const COLD_START_MS_DEFAULT: u64 = 30_000;
 
 /// A lowered rule with what the checks over a whole agent need of it.
 #[derive(Debug)]
@@ -119,7 +119,11 @@ impl Lowering<'_> {
             .items
             .iter()
             .any(|item| matches!(item, Item::Block(block) if block.keyword.text == "agent"));
-        if agents.is_empty() && !any_agent && flat_item.is_none() {
+        let faults = self
+            .diagnostics
+            .iter()
+            .any(|finding| finding.severity == Severity::Error);
+        if agents.is_empty() && !any_agent && flat_item.is_none() && !faults {
             self.report(
                 Diagnostic::new(Number::NoAgent, "the file describes no agent")
                     .help("write `agent \"name\" { default deny  rules { permit tool/name } }`"),

@@ -74,7 +74,7 @@ numbers! {
     UnreachableRule = "W0302": "a rule that never applies", "The first rule that matches decides. An earlier rule without a condition speaks of all these tools already, so this one is never reached.";
     AbsentFieldDenies = "W0303": "a rule for every tool that tests an argument", "A test of an argument that a call does not have is neither yes nor no, and then the stricter answer holds: this rule refuses every tool that lacks the argument. Write `has args.x and …` to leave such tools alone.";
     CoverHole = "W0304": "every value is covered but a call without one is not", "Two rules cover every value of an argument between them. A call that lacks the argument satisfies neither, and the default decides.";
-    ClaimedFact = "W0305": "a permit that rests on what the caller claims", "In a condition `host`, `method` and `path` are arguments of the call, as the caller states them. Nobody compares them with the request that is really made. Write `args.` before the name to say that this is meant.";
+    ClaimedFact = "W0305": "a permit that rests on what the caller claims", "In a condition `host` and `method` are arguments of the call, as the caller states them. Nobody compares them with the request that is really made. Write `args.` before the name to say that this is meant.";
     ConstantCondition = "W0306": "a condition that is always the same", "This condition does not depend on the call.";
 
     BlockNotSupported = "E0401": "a block or setting of the language that this version does not hold", "Nothing written is ever dropped: what this version cannot enforce, it does not compile. Remove it, and know that the protection is not there.";

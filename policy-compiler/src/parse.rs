@@ -140,7 +140,15 @@ impl<'a> Parser<'a> {
                 format!("unexpected {}", quoted(self.text_of(token.span))),
             ),
         };
-        self.report(diagnostic.at(token.span, format!("expected {expected}")));
+        let diagnostic = diagnostic.at(token.span, format!("expected {expected}"));
+        let next = &self.peek_at(1).kind;
+        self.report(match (&token.kind, next) {
+            (Kind::Sign("/"), Kind::Sign("/" | "*")) => diagnostic.help("comments start with `#`"),
+            (Kind::Sign("{"), Kind::Text(_)) => {
+                diagnostic.help("the JSON form is not supported by this version")
+            }
+            _ => diagnostic,
+        });
     }
 }
 
@@ -189,7 +197,11 @@ impl Parser<'_> {
                     } else {
                         "a setting"
                     });
-                    self.bump();
+                    if self.is_sign("{") {
+                        self.skip_block();
+                    } else {
+                        self.bump();
+                    }
                     self.recover();
                 }
             }
@@ -234,11 +246,11 @@ impl Parser<'_> {
             return Some(Item::Rule(self.rule(place)));
         }
         match place.entry(word).map(|entry| entry.shape) {
-            Some(Shape::Value) => self.setting(place),
+            Some(Shape::Value) => self.setting(),
             Some(Shape::Line) => Some(self.line(place)),
             Some(Shape::Block(inner)) => self.block(inner),
             None if place.holds_rules() => self.unknown(place),
-            None => self.free_setting(place),
+            None => self.free_setting(),
         }
     }
 
@@ -260,7 +272,7 @@ impl Parser<'_> {
     }
 
     /// `key value`, `key = value`, `key: value`.
-    fn setting(&mut self, place: Place) -> Option<Item> {
+    fn setting(&mut self) -> Option<Item> {
         let key = self.bump_word();
         let joined = self.take_sign("=") || self.take_sign(":");
         if !joined && self.peek().first {
@@ -273,12 +285,19 @@ impl Parser<'_> {
             );
             return None;
         }
-        let Some(value) = self.value() else {
+        let Some(mut value) = self.value() else {
             self.recover();
             return None;
         };
+        if let ValueKind::Bare(text) = &mut value.kind
+            && self.is_sign("!")
+            && self.touches()
+        {
+            // `default deny!` reads as one word, so that what is said of it is said of the whole.
+            text.push('!');
+            value.span = value.span.to(self.bump().span);
+        }
         let span = key.span.to(value.span);
-        let _ = place;
         Some(Item::Setting(Setting {
             key,
             values: vec![value],
@@ -329,13 +348,17 @@ impl Parser<'_> {
                 None => {
                     let found = self.peek();
                     if found.kind != Kind::Bad {
-                        self.report(
-                            Diagnostic::new(
-                                Number::UnexpectedToken,
-                                format!("{} has no block", quoted(&keyword.text)),
-                            )
-                            .at(keyword.span, "expected `{` after this"),
-                        );
+                        let yaml = found.kind == Kind::Sign(":");
+                        let finding = Diagnostic::new(
+                            Number::UnexpectedToken,
+                            format!("{} has no block", quoted(&keyword.text)),
+                        )
+                        .at(keyword.span, "expected `{` after this");
+                        self.report(if yaml {
+                            finding.help("the YAML form is not supported by this version: write `runtime { … }`, `agent \"name\" { … }`")
+                        } else {
+                            finding
+                        });
                     }
                     self.recover();
                     return None;
@@ -354,10 +377,16 @@ impl Parser<'_> {
             self.skip_block();
             return None;
         }
-        self.bump();
-        self.blocks += 1;
-        let items = self.items(inner, Some(open));
-        self.blocks -= 1;
+        let items = if inner == Place::Opaque {
+            self.skip_block();
+            Vec::new()
+        } else {
+            self.bump();
+            self.blocks += 1;
+            let items = self.items(inner, Some(open));
+            self.blocks -= 1;
+            items
+        };
         let head = keyword.span.to(open);
         Some(Item::Block(Block {
             keyword,
@@ -392,7 +421,7 @@ impl Parser<'_> {
     }
 
     /// A setting whose key is no word of this block's list: a value, or labels and a block.
-    fn free_setting(&mut self, place: Place) -> Option<Item> {
+    fn free_setting(&mut self) -> Option<Item> {
         let next = self.peek_at(1);
         let opens = |token: &Token| matches!(token.kind, Kind::Sign("{"));
         let labelled = matches!(next.kind, Kind::Word | Kind::Text(_))
@@ -401,7 +430,7 @@ impl Parser<'_> {
         if opens(next) || labelled {
             return self.block(Place::Settings(""));
         }
-        self.setting(place)
+        self.setting()
     }
 
     /// A word that is not known here: says so and reads on as what it most likely was.
@@ -414,8 +443,15 @@ impl Parser<'_> {
         let looks_like_rule = self.looks_like_rule();
         let is_effect = match near {
             Some(near) => vocabulary::effect(near).is_some(),
+            None if place.elsewhere(&word.text).is_some() => false,
             None => place == Place::Rules || looks_like_rule,
         };
+        // Cut apart by a character that was reported: the word is not what was written.
+        let reported = self.peek().kind == Kind::Bad && self.touches();
+        if reported {
+            self.recover();
+            return None;
+        }
         if is_effect {
             let known = alternatives(["permit", "defer", "deny", "deny!"]);
             self.report(
@@ -736,7 +772,7 @@ impl Parser<'_> {
                 let spaced = self.is_sign("!");
                 self.report(if spaced {
                     finding.help("write `deny!` without a space")
-                } else if keyword {
+                } else if keyword && !token.first {
                     finding.help(format!(
                         "{} is a word of the language: a tool of that name needs quotes",
                         quoted(word)
@@ -767,7 +803,11 @@ impl Parser<'_> {
                 return clauses;
             }
             self.stray(token, word);
-            self.bump();
+            if self.is_sign("{") {
+                self.skip_block();
+            } else {
+                self.bump();
+            }
             self.skip_clause();
         }
     }
@@ -803,6 +843,9 @@ impl Parser<'_> {
         self.report(match token.kind {
             Kind::Sign("=") => finding.help("write `==` to compare"),
             Kind::Sign("{") => finding.help("a rule has clauses and no block: `permit tool if …`"),
+            Kind::Sign(",") => {
+                finding.help("clauses follow each other without commas; numbers have no separators")
+            }
             _ => finding,
         });
     }

@@ -4,9 +4,105 @@
 //! aliases of effects, parentheses that change nothing, the colon behind a clause's word. Numbers stay as written.
 
 use crate::conditions::flatten;
+use crate::lower::COLD_START_MS_DEFAULT;
 use crate::syntax::{ClauseBody, Expr, ExprKind, Operator, Rule, Value, ValueKind};
 use crate::vocabulary;
-use faramesh_core::policy::artifact::{Op, RuleEffect};
+use faramesh_core::policy::artifact::{
+    AgentPolicy, Artifact, Mode, Op, Profile, RuleEffect, Runtime,
+};
+
+/// A policy as a file in one form: compiling it gives the same policy again, but for the lines of its rules. Comments
+/// are not in an artifact, and so not in this.
+pub fn policy(artifact: &Artifact) -> String {
+    let mut out = String::new();
+    runtime(&artifact.runtime, &mut out);
+    for agent in &artifact.agents {
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        if agent.name.is_empty() {
+            agent_items(agent, "", &mut out);
+        } else {
+            out.push_str("agent ");
+            text(&agent.name, &mut out);
+            out.push_str(" {\n");
+            agent_items(agent, "  ", &mut out);
+            out.push_str("}\n");
+        }
+    }
+    out
+}
+
+/// The block says all that differs from what holds without it.
+fn runtime(runtime: &Runtime, out: &mut String) {
+    let mut lines = Vec::new();
+    if runtime.mode == Mode::Shadow {
+        lines.push(String::from("mode = \"shadow\""));
+    }
+    if runtime.cold_start_deny_window_ms != COLD_START_MS_DEFAULT {
+        let (seconds, rest) = (
+            runtime.cold_start_deny_window_ms / 1_000,
+            runtime.cold_start_deny_window_ms % 1_000,
+        );
+        lines.push(format!("cold_start_deny_window = {seconds}.{rest:03}s"));
+    }
+    if let Some(reveal) = runtime.reveal_rule {
+        lines.push(format!(
+            "reveal = \"{}\"",
+            if reveal { "rule" } else { "nothing" }
+        ));
+    }
+    if runtime.profile == Profile::Minimal {
+        lines.push(String::from("agent_enforce_profile = \"minimal\""));
+    }
+    for (key, values) in [
+        ("keep_env", &runtime.keep_env),
+        ("allowed_sockets", &runtime.allowed_sockets),
+    ] {
+        if !values.is_empty() {
+            let mut line = format!("{key} = [");
+            for (index, value) in values.iter().enumerate() {
+                if index > 0 {
+                    line.push_str(", ");
+                }
+                text(value, &mut line);
+            }
+            line.push(']');
+            lines.push(line);
+        }
+    }
+    if !lines.is_empty() {
+        out.push_str("runtime {\n");
+        for line in lines {
+            out.push_str("  ");
+            out.push_str(&line);
+            out.push('\n');
+        }
+        out.push_str("}\n");
+    }
+}
+
+fn agent_items(agent: &AgentPolicy, indent: &str, out: &mut String) {
+    let mut line = |key: &str, value: &str| {
+        out.push_str(indent);
+        out.push_str(key);
+        out.push_str(" = ");
+        text(value, out);
+        out.push('\n');
+    };
+    line("default", agent.default.as_str());
+    if let Some(user) = &agent.run_as {
+        line("run_as", user);
+    }
+    for (key, value) in &agent.metadata {
+        line(key, value);
+    }
+    for rule in &agent.rules {
+        out.push_str(indent);
+        out.push_str(&rule.text);
+        out.push('\n');
+    }
+}
 
 /// A rule in one line.
 pub(crate) fn rule(rule: &Rule) -> String {

@@ -19,6 +19,8 @@ pub(crate) enum Place {
     Phase,
     /// A block of settings, by its keyword.
     Settings(&'static str),
+    /// A block with a grammar of its own, which this version does not read.
+    Opaque,
 }
 
 /// How what follows a word is read.
@@ -146,7 +148,7 @@ const AGENT: &[Entry] = &[
     ),
     absent(
         "examples",
-        Shape::Block(Place::Settings("examples")),
+        Shape::Block(Place::Opaque),
         "examples are not run by the compiler",
     ),
     absent(
@@ -174,7 +176,7 @@ const AGENT: &[Entry] = &[
     ),
     absent("session", settings("session"), "sessions are not limited"),
     absent("spawn", settings("spawn"), "child agents are not governed"),
-    absent("tool", settings("tool"), "tools have no schemas"),
+    absent("tool", Shape::Block(Place::Opaque), "tools have no schemas"),
     absent("use", settings("use"), "a policy stands in one file"),
     absent("var", Shape::Line, "values have no names"),
 ];
@@ -280,7 +282,7 @@ impl Place {
         match self {
             Place::Top => TOP,
             Place::Agent => AGENT,
-            Place::Rules => &[],
+            Place::Rules | Place::Opaque => &[],
             Place::Phase => PHASE,
             Place::Settings(keyword) => match keyword.as_bytes() {
                 b"runtime" => RUNTIME,
@@ -293,7 +295,7 @@ impl Place {
 
     /// Whether rules may stand here.
     pub(crate) const fn holds_rules(self) -> bool {
-        !matches!(self, Place::Settings(_))
+        !matches!(self, Place::Settings(_) | Place::Opaque)
     }
 
     pub(crate) fn entry(self, word: &str) -> Option<&'static Entry> {
@@ -308,7 +310,7 @@ impl Place {
             Place::Rules => "`rules`",
             Place::Phase => "a phase",
             Place::Settings("runtime") => "`runtime`",
-            Place::Settings(_) => "this block",
+            Place::Settings(_) | Place::Opaque => "this block",
         }
     }
 
@@ -433,7 +435,7 @@ const VARIABLES: &[&str] = &[
     "tool_name",
 ];
 
-/// The variable that a bare name nearly is: within two edits, and less than half of it.
+/// The variable that a bare name nearly is: within two edits, and one in three letters.
 pub(crate) fn near_variable(name: &str) -> Option<&'static str> {
     if SHORTHANDS.contains(&name) {
         return None;
@@ -444,7 +446,7 @@ pub(crate) fn near_variable(name: &str) -> Option<&'static str> {
 /// Words that connect conditions.
 pub(crate) const CONNECTIVES: &[&str] = &["and", "or", "not", "in", "matches", "contains", "has"];
 
-/// The candidate that differs least, if it differs little: at most two edits, and fewer than half of the word.
+/// The candidate that differs least, if it differs little: at most two edits, and one in three letters.
 pub(crate) fn nearest(
     word: &str,
     candidates: impl Iterator<Item = &'static str>,
@@ -457,8 +459,8 @@ pub(crate) fn nearest(
         .filter(|candidate| *candidate != word)
         .map(|candidate| (strsim::damerau_levenshtein(&lower, candidate), candidate))
         .filter(|(distance, candidate)| {
-            *distance <= 2 && distance * 2 < candidate.len().min(word.len()).max(2)
-                || *distance == 0
+            let shorter = candidate.len().min(word.len());
+            *distance == 0 || (*distance <= 2 && distance * 3 <= shorter)
         })
         .min()
         .map(|(_, candidate)| candidate)
@@ -486,6 +488,7 @@ mod tests {
             "statement",
             "domain",
             "priority",
+            "urgent",
         ] {
             assert_eq!(near_variable(published), None, "{published}");
         }

@@ -1,0 +1,108 @@
+//! The corpora: every file in `testdata/reject` gives exactly the findings beside it and no policy, every file in
+//! `testdata/accept` compiles to the rendering beside it. `FARAMESH_BLESS=1` writes the expectations anew.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot read its corpus has failed"
+)]
+
+use faramesh_policy_compiler::{Artifact, Options, Style, compile_bytes, render};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+fn corpus(kind: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("testdata")
+        .join(kind);
+    let entries = std::fs::read_dir(folder).expect("the corpus is there");
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "fms"))
+        .collect();
+    files.sort();
+    files
+}
+
+fn expect(path: &Path, found: &str, different: &mut Vec<String>) {
+    let golden = path.with_extension("expected");
+    if std::env::var_os("FARAMESH_BLESS").is_some() {
+        std::fs::write(&golden, found).expect("the expectation is written");
+        return;
+    }
+    let expected = std::fs::read_to_string(&golden).unwrap_or_default();
+    if expected != found {
+        different.push(format!(
+            "{}\n--- expected\n{expected}\n--- found\n{found}",
+            path.display()
+        ));
+    }
+}
+
+fn compiled(path: &Path) -> (Option<Artifact>, String) {
+    let bytes = std::fs::read(path).expect("the file is read");
+    let (source, outcome) = compile_bytes("governance.fms", &bytes, &Options::default());
+    let shown = render(&source, &outcome.diagnostics, Style::Plain);
+    (outcome.artifact, shown)
+}
+
+#[test]
+fn every_rejected_file_gives_exactly_its_findings_and_no_policy() {
+    let mut different = Vec::new();
+    let files = corpus("reject");
+    assert!(files.len() >= 60, "the corpus shrank to {}", files.len());
+    for path in files {
+        let (artifact, shown) = compiled(&path);
+        assert!(artifact.is_none(), "{} compiles", path.display());
+        expect(&path, &shown, &mut different);
+    }
+    assert!(different.is_empty(), "{}", different.join("\n\n"));
+}
+
+#[test]
+fn every_accepted_file_compiles_to_its_rendering() {
+    let mut different = Vec::new();
+    for path in corpus("accept") {
+        let (artifact, shown) = compiled(&path);
+        let Some(artifact) = artifact else {
+            panic!("{} does not compile:\n{shown}", path.display())
+        };
+        let mut found = policy(&artifact);
+        if !shown.is_empty() {
+            let _ = write!(found, "\n{shown}");
+        }
+        expect(&path, &found, &mut different);
+    }
+    assert!(different.is_empty(), "{}", different.join("\n\n"));
+}
+
+/// A policy as a reviewer wants to see it change.
+fn policy(artifact: &Artifact) -> String {
+    let mut out = format!(
+        "requires {}\n{:?}\n",
+        artifact.requires.join(" "),
+        artifact.runtime
+    );
+    for agent in &artifact.agents {
+        let _ = writeln!(
+            out,
+            "agent {:?} default {} run_as {:?} {:?}",
+            agent.name,
+            agent.default.as_str(),
+            agent.run_as,
+            agent.metadata
+        );
+        for (index, test) in agent.tests.iter().enumerate() {
+            let field = agent.fields.get(test.field as usize);
+            let _ = writeln!(out, "  test {index}: {field:?} {:?}", test.ask);
+        }
+        for rule in &agent.rules {
+            let _ = writeln!(out, "  {}: {}", rule.line, rule.text);
+            let _ = writeln!(
+                out,
+                "     {:?} {} {:?} {:?} {:?}",
+                rule.effect, rule.pattern, rule.condition, rule.reason, rule.notify
+            );
+        }
+    }
+    out
+}

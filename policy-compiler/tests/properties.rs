@@ -1,0 +1,419 @@
+//! What holds for every input: no panic, findings that lie inside the text, and nothing written that is dropped.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot read its corpus has failed"
+)]
+
+use faramesh_core::policy::artifact::encode;
+use faramesh_policy_compiler::{
+    Artifact, Options, SourceFile, Style, compile, compile_bytes, render, render_policy, report,
+};
+use proptest::prelude::*;
+use std::path::Path;
+
+fn corpus(kind: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("testdata")
+        .join(kind);
+    let mut files: Vec<(String, Vec<u8>)> = std::fs::read_dir(folder)
+        .expect("the corpus is there")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "fms"))
+        .map(|path| {
+            (
+                path.display().to_string(),
+                std::fs::read(&path).expect("the file is read"),
+            )
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+/// Compiles, and checks what must hold of any outcome.
+fn compiled(bytes: &[u8]) -> Option<Artifact> {
+    let (source, outcome) = compile_bytes("governance.fms", bytes, &Options::default());
+    assert_eq!(
+        outcome.artifact.is_none(),
+        outcome.has_errors(),
+        "an error and only an error refuses"
+    );
+    for diagnostic in &outcome.diagnostics {
+        for label in &diagnostic.labels {
+            let (start, end) = (label.span.start, label.span.end);
+            assert!(
+                source.text.get(start..end).is_some(),
+                "{diagnostic:?} lies outside the text"
+            );
+        }
+        assert!(
+            !diagnostic.message.contains(['\u{1b}', '\u{202e}', '\n']),
+            "{diagnostic:?}"
+        );
+    }
+    let shown = render(&source, &outcome.diagnostics, Style::Plain);
+    let visible = |character: char| {
+        character == '\n'
+            || !(character.is_control() || character == '\u{202e}' || character == '\u{200b}')
+    };
+    assert!(shown.chars().all(visible), "{shown:?}");
+    assert_eq!(
+        report(&source, &outcome.diagnostics).len(),
+        outcome.diagnostics.len()
+    );
+    outcome.artifact
+}
+
+fn without_lines(mut artifact: Artifact) -> Artifact {
+    for rule in artifact
+        .agents
+        .iter_mut()
+        .flat_map(|agent| &mut agent.rules)
+    {
+        rule.line = 1;
+    }
+    artifact
+}
+
+fn renders_to_itself(artifact: Artifact, what: &str) {
+    let text = render_policy(&artifact);
+    let source = SourceFile::new("rendered", text.clone());
+    let outcome = compile(&source, &Options::default());
+    let shown = render(&source, &outcome.diagnostics, Style::Plain);
+    let Some(again) = outcome.artifact else {
+        panic!("{what}: its rendering does not compile:\n{text}\n{shown}")
+    };
+    assert_eq!(render_policy(&again), text, "{what}");
+    assert_eq!(
+        without_lines(again),
+        without_lines(artifact),
+        "{what}: {text}"
+    );
+}
+
+#[test]
+fn a_policy_compiles_from_its_own_rendering_to_the_same_policy() {
+    for (name, bytes) in corpus("accept") {
+        let artifact = compiled(&bytes).unwrap_or_else(|| panic!("{name} compiles"));
+        encode(&artifact).expect("the core takes it");
+        renders_to_itself(artifact, &name);
+    }
+}
+
+/// Words, strings and numbers of a file, outside comments.
+fn words(text: &str) -> Vec<std::ops::Range<usize>> {
+    let mut found = Vec::new();
+    let mut rest = text.char_indices().peekable();
+    while let Some((start, character)) = rest.next() {
+        match character {
+            '#' => while rest.next_if(|(_, next)| *next != '\n').is_some() {},
+            '"' | '\'' => {
+                let mut end = start;
+                let mut escaped = false;
+                for (at, next) in rest.by_ref() {
+                    end = at;
+                    if next == character && !escaped {
+                        break;
+                    }
+                    escaped = next == '\\' && !escaped;
+                }
+                found.push(start..end + 1);
+            }
+            _ if character.is_alphanumeric() || character == '$' => {
+                let mut end = start + character.len_utf8();
+                while let Some((at, next)) =
+                    rest.next_if(|(_, next)| next.is_alphanumeric() || "_-$".contains(*next))
+                {
+                    end = at + next.len_utf8();
+                }
+                found.push(start..end);
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn no_word_can_be_taken_out_of_a_policy_without_an_error_or_another_policy() {
+    for (name, bytes) in corpus("accept") {
+        let text = String::from_utf8(bytes).expect("text");
+        let whole = without_lines(compiled(text.as_bytes()).expect("it compiles"));
+        for word in words(&text) {
+            let mut less = text.clone();
+            less.replace_range(word.clone(), "");
+            let (source, outcome) =
+                compile_bytes("governance.fms", less.as_bytes(), &Options::default());
+            if let Some(artifact) = outcome.artifact {
+                let shown = render(&source, &outcome.diagnostics, Style::Plain);
+                assert_ne!(
+                    without_lines(artifact),
+                    whole,
+                    "{name}: `{}` at {word:?} was dropped\n{shown}",
+                    &text[word.clone()]
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_beyond_the_limit_is_refused_by_its_size_and_not_read() {
+    let text = "permit a\n".repeat(1_000_000);
+    let (_, outcome) = compile_bytes("governance.fms", text.as_bytes(), &Options::default());
+    assert!(outcome.artifact.is_none());
+    assert_eq!(outcome.diagnostics[0].number.as_str(), "E0001");
+}
+
+#[test]
+fn a_hundred_thousand_rules_compile_and_one_more_is_refused() {
+    let mut text = String::from("agent \"a\" {\n");
+    for index in 0..100_000 {
+        text.push_str(&format!("permit t/{index} if a == {index}\n"));
+    }
+    let (_, outcome) = compile_bytes(
+        "governance.fms",
+        format!("{text}}}\n").as_bytes(),
+        &Options::default(),
+    );
+    assert_eq!(
+        outcome.artifact.expect("it compiles").agents[0].rules.len(),
+        100_000
+    );
+    let (_, outcome) = compile_bytes(
+        "governance.fms",
+        format!("{text}deny x\n}}\n").as_bytes(),
+        &Options::default(),
+    );
+    assert!(outcome.artifact.is_none());
+    assert_eq!(outcome.diagnostics[0].number.as_str(), "E0501");
+}
+
+#[test]
+fn a_condition_with_more_tests_than_the_limit_is_refused() {
+    let tests: Vec<String> = (0..1_025).map(|index| format!("a == {index}")).collect();
+    let most = format!("permit x if {}\n", tests[1..].join(" or "));
+    let more = format!("permit x if {}\n", tests.join(" or "));
+    assert!(compiled(most.as_bytes()).is_some());
+    let (_, outcome) = compile_bytes("governance.fms", more.as_bytes(), &Options::default());
+    assert_eq!(outcome.diagnostics[0].number.as_str(), "E0502");
+}
+
+#[test]
+fn no_more_than_a_hundred_findings_are_shown_and_errors_before_warnings() {
+    let text = format!(
+        "{}{}",
+        "permit x if tol == 1\n".repeat(200),
+        "permti y\n".repeat(50)
+    );
+    let (_, outcome) = compile_bytes("governance.fms", text.as_bytes(), &Options::default());
+    assert_eq!(outcome.diagnostics.len(), 101);
+    let errors = outcome
+        .diagnostics
+        .iter()
+        .filter(|finding| finding.number.as_str() == "E0103")
+        .count();
+    assert_eq!(errors, 50);
+}
+
+/// Pieces that policies are made of, well and badly.
+fn soup() -> impl Strategy<Value = String> {
+    let pieces = prop::sample::select(vec![
+        "permit",
+        "deny!",
+        "deny",
+        "defer",
+        "allow",
+        "agent",
+        "runtime",
+        "rules",
+        "default",
+        "if",
+        "when",
+        "and",
+        "or",
+        "not",
+        "has",
+        "in",
+        "matches",
+        "contains",
+        "reason",
+        "notify",
+        "budget",
+        "phase",
+        "import",
+        "stripe/*",
+        "*",
+        "/",
+        "a",
+        "args.x",
+        "tool",
+        "amount",
+        "500",
+        "$5.5",
+        "15m",
+        "10kb",
+        "\"x\"",
+        "'y",
+        "\"(\"",
+        "[",
+        "]",
+        "{",
+        "}",
+        "(",
+        ")",
+        "==",
+        "!=",
+        "<=",
+        ">",
+        "=",
+        ":",
+        ",",
+        ".",
+        "!",
+        "&&",
+        "||",
+        "#",
+        "\n",
+        "\\",
+        "mode",
+        "session.x",
+        "f(",
+        "-",
+        "+",
+        "env(",
+        "method",
+        "GET",
+        "\u{202e}",
+        "é",
+        "&",
+        "host",
+    ]);
+    let joint = prop::sample::select(vec![" ", " ", " ", "", "\n"]);
+    prop::collection::vec((pieces, joint), 0..60).prop_map(|parts| {
+        parts
+            .into_iter()
+            .map(|(piece, joint)| format!("{piece}{joint}"))
+            .collect()
+    })
+}
+
+/// Conditions that compile, of bounded depth.
+fn condition() -> impl Strategy<Value = String> {
+    let name = prop::sample::select(vec!["a", "args.b.c", "amount", "x-y", "tags"]);
+    let number = prop::sample::select(vec!["0", "$10.50", "15m", "10mb", "-3", "1e3", "0.1"]);
+    let leaf = prop_oneof![
+        (
+            name.clone(),
+            prop::sample::select(vec!["==", "!=", "<", "<=", ">", ">="]),
+            number.clone()
+        )
+            .prop_map(|(name, sign, number)| format!("{name} {sign} {number}")),
+        (number, name.clone()).prop_map(|(number, name)| format!("{number} >= {name}")),
+        (name.clone(), "[ -~äß\\t\\n]{0,12}").prop_map(|(name, text)| {
+            let text = text
+                .replace('\\', "\\\\")
+                .replace('"', "\\\"")
+                .replace('\n', "\\n")
+                .replace('\t', "\\t");
+            format!("{name} == \"{text}\"")
+        }),
+        name.clone().prop_map(|name| format!("has {name}")),
+        name.clone()
+            .prop_map(|name| format!("{name} in [\"x\", 'y']")),
+        name.clone().prop_map(|name| format!("contains({name}, 5)")),
+        name.clone()
+            .prop_map(|name| format!("{name} matches \"^a|b$\"")),
+        Just(String::from("tool != \"t\"")),
+        name.prop_map(String::from),
+    ];
+    leaf.prop_recursive(6, 40, 4, |inner| {
+        prop_oneof![
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{a} and {b}")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{a} || ({b})")),
+            inner.clone().prop_map(|a| format!("not ({a})")),
+            inner.prop_map(|a| format!("({a})")),
+        ]
+    })
+}
+
+fn policy() -> impl Strategy<Value = String> {
+    let effect = prop::sample::select(vec![
+        "permit", "allow", "defer", "deny", "block", "deny!", "reject",
+    ]);
+    let tool = prop::sample::select(vec![
+        "*",
+        "a/*",
+        "a/b",
+        "\"a/b_*\"",
+        "x:y.z",
+        "deny/x",
+        "\"if\"",
+    ]);
+    let clause = prop_oneof![
+        Just(String::new()),
+        condition()
+            .prop_map(|condition| format!(" if {condition} reason 'it\\'s \"so\"' notify ops")),
+        condition().prop_map(|condition| format!(" reason: \"r\"\n    when {condition}")),
+    ];
+    prop::collection::vec((effect, tool, clause), 0..8).prop_map(|rules| {
+        let rules: String = rules
+            .into_iter()
+            .map(|(effect, tool, clause)| format!("  {effect} {tool}{clause}\n"))
+            .collect();
+        format!("agent g {{\n  default defer\n{rules}}}\n")
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_text_is_compiled_or_refused_without_a_panic(text in any::<String>()) {
+        let _ = compiled(text.as_bytes());
+    }
+
+    #[test]
+    fn any_bytes_are_compiled_or_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let _ = compiled(&bytes);
+    }
+
+    #[test]
+    fn any_row_of_words_is_compiled_or_refused_and_what_compiles_renders_to_itself(text in soup()) {
+        if let Some(artifact) = compiled(text.as_bytes()) {
+            renders_to_itself(artifact, &text);
+        }
+    }
+
+    #[test]
+    fn a_policy_with_a_piece_cut_out_doubled_or_overwritten_is_compiled_or_refused(
+        (file, at, length, other) in (0_usize..1_000, any::<prop::sample::Index>(), 0_usize..40, soup()),
+        what in 0_u8..3,
+    ) {
+        let mut files = corpus("accept");
+        files.extend(corpus("reject").into_iter().filter(|(_, bytes)| bytes.len() < 4_000));
+        let index = file % files.len();
+        let mut bytes = files.swap_remove(index).1;
+        let at = at.index(bytes.len() + 1);
+        let end = (at + length).min(bytes.len());
+        let piece = match what {
+            0 => Vec::new(),
+            1 => bytes.get(at..end).unwrap_or_default().repeat(2),
+            _ => other.into_bytes(),
+        };
+        bytes.splice(at..end, piece);
+        if let Some(artifact) = compiled(&bytes) {
+            renders_to_itself(artifact, "a mutation");
+        }
+    }
+
+    #[test]
+    fn a_generated_policy_compiles_and_renders_to_itself(text in policy()) {
+        let source = SourceFile::new("generated", text.clone());
+        let outcome = compile(&source, &Options::default());
+        let shown = render(&source, &outcome.diagnostics, Style::Plain);
+        let Some(artifact) = outcome.artifact else { panic!("{text}\n{shown}") };
+        renders_to_itself(artifact, &text);
+    }
+}
