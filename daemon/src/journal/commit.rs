@@ -240,6 +240,7 @@ impl Committer {
                 .install(first)
                 .map_err(|cause| Fatal::Install { first, cause })?;
             self.offset = 0;
+            self.handoff.installed();
         }
         self.signer.ask_advance(first, &batch.leaves)?;
         self.segment

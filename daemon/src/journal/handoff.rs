@@ -113,6 +113,8 @@ enum Next {
     /// The preparing thread is at it, or about to be.
     Wanted,
     Ready,
+    /// The open batch, or the one that is being committed, begins it: it still lies under its preparation's name.
+    Claimed,
     /// It could not be made, and is tried again.
     Failed(String),
 }
@@ -205,9 +207,12 @@ impl Handoff {
         if begins {
             self.filled.notify_one();
         }
-        if rotates {
-            self.wanted.notify_one();
-        }
+    }
+
+    /// Journal: the segment that was prepared has its name; only now may another be prepared.
+    pub(crate) fn installed(&self) {
+        self.lock().next = Next::Wanted;
+        self.wanted.notify_one();
     }
 
     /// Why calls are refused at the moment: the next segment cannot be prepared, or the journal ended.
@@ -216,7 +221,7 @@ impl Handoff {
         match &open.next {
             _ if open.stopped => Some(Refusal::journal_unavailable("the journal has stopped")),
             Next::Failed(why) => Some(Refusal::journal_unavailable(why)),
-            Next::Wanted | Next::Ready => None,
+            Next::Wanted | Next::Ready | Next::Claimed => None,
         }
     }
 
@@ -324,7 +329,8 @@ impl Handoff {
     pub(crate) fn prepare_segments(&self, disk: &dyn Disk) {
         loop {
             let mut open = self.lock();
-            while matches!(open.next, Next::Ready) && !open.stopped && !open.closing {
+            while matches!(open.next, Next::Ready | Next::Claimed) && !open.stopped && !open.closing
+            {
                 open = self
                     .wanted
                     .wait(open)
@@ -388,7 +394,7 @@ impl Open {
         }
         match &self.next {
             Next::Ready if empty => Ok(true),
-            Next::Ready | Next::Wanted => Err(Room::Later),
+            Next::Ready | Next::Wanted | Next::Claimed => Err(Room::Later),
             Next::Failed(why) => Err(Room::Full(why.clone())),
         }
     }
@@ -396,7 +402,7 @@ impl Open {
     fn take_space(&mut self, length: u64, begins: bool, rotates: bool, segment_bytes: u64) {
         if rotates {
             self.space_left = segment_bytes;
-            self.next = Next::Wanted;
+            self.next = Next::Claimed;
         }
         let note = if begins { NOTE_FRAME_BYTES_MAX } else { 0 };
         self.space_left = self.space_left.saturating_sub(length + note);

@@ -1,9 +1,9 @@
 //! Segments: zero-filled files of one size, made ahead, named by their first leaf.
 //!
-//! A segment is made as `prepared.tmp`: zeros to its full size, fsync, and only then the name `<first leaf>.seg` and an
-//! fsync of the directory. So a file under a segment's name always has its full size on disk: no later write can meet a
-//! full disk, and an fdatasync carries no change of size. A crash leaves at most a `prepared.tmp`, which nobody reads and
-//! the next preparation replaces.
+//! A segment is made as `preparing.tmp`: zeros to its full size and an fsync; then it is `prepared.tmp`; and when it is
+//! begun it gets the name `<first leaf>.seg`, with an fsync of the directory. So a file under a segment's name always has its full size on disk: no later write can meet a
+//! full disk, and an fdatasync carries no change of size. A crash leaves at most the two temporary names,
+//! which nobody reads and the next preparation replaces.
 #![forbid(unsafe_code)]
 
 use std::fs::{File, OpenOptions};
@@ -11,7 +11,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Where the next segment lies until it has a name.
+/// Where the next segment is being filled, and where it lies, whole, until it has a name.
+const PREPARING: &str = "preparing.tmp";
 const PREPARED: &str = "prepared.tmp";
 /// What a segment's name ends with.
 const SUFFIX: &str = ".seg";
@@ -82,8 +83,9 @@ impl JournalDir {
 
 impl Disk for JournalDir {
     fn prepare(&self, bytes: u64) -> io::Result<()> {
-        let path = self.0.join(PREPARED);
-        let made = zero_filled(&path, bytes);
+        let path = self.0.join(PREPARING);
+        let made =
+            zero_filled(&path, bytes).and_then(|()| std::fs::rename(&path, self.0.join(PREPARED)));
         if made.is_err() {
             // Half a segment would hold space that the rest of the host may need; a failure to remove it changes nothing.
             drop(std::fs::remove_file(&path));

@@ -1,0 +1,11 @@
+//! What the engine promises, with a real journal on a real disk and a signer on a thread.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests: a failed step is a failed test"
+)]
+
+mod activation;
+mod durability;
+mod order;
+mod world;

@@ -1,0 +1,121 @@
+//! One order: lanes in turn, time that may jump, refusals that are counted.
+
+use crate::world::{World, ask, journal, kinds, submit};
+use faramesh_core::decision::Code;
+
+#[tokio::test]
+async fn one_lane_that_floods_does_not_hold_up_another() {
+    let world = World::new();
+    let engine = world.start().await;
+    let flood: Vec<_> = (0..200)
+        .map(|_| submit(&engine, "flood").unwrap())
+        .collect();
+    let other = submit(&engine, "other").unwrap();
+    let served = other.await.unwrap().unwrap().seq();
+    // Start, activation, one of the flood, then it.
+    assert_eq!(served, 3);
+    for answer in flood {
+        answer.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_full_lane_is_overloaded_alone_and_what_it_lost_is_counted_in_the_journal() {
+    let world = World::new();
+    let engine = world.start().await;
+    let waiting: Vec<_> = std::iter::from_fn(|| submit(&engine, "flood").ok()).collect();
+    assert_eq!(waiting.len(), 256);
+    assert_eq!(submit(&engine, "flood").unwrap_err().code, Code::Overloaded);
+    let other = submit(&engine, "other").unwrap();
+    other.await.unwrap().unwrap();
+    let records = journal(&engine).await;
+    let dropped: Vec<_> = records
+        .iter()
+        .filter(|(record, _)| record.contains(r#""kind":"dropped""#))
+        .collect();
+    assert_eq!(dropped.len(), 1);
+    let record = &dropped[0].0;
+    assert!(
+        record.contains("OVERLOADED") && record.contains("flood"),
+        "{record}"
+    );
+    for answer in waiting {
+        answer.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn refusals_at_the_door_are_in_the_journal_within_a_second_though_nobody_asks() {
+    let world = World::new();
+    let engine = world.start().await;
+    let mut tail = engine.tail(2, true).unwrap();
+    for _ in 0..3 {
+        engine.dropped(Some("s1"), Code::CallInvalid);
+    }
+    engine.dropped(None, Code::IdentityUnverified);
+    let record = String::from_utf8(tail.recv().await.unwrap().record).unwrap();
+    assert!(record.contains(r#""kind":"dropped""#), "{record}");
+    for part in ["CALL_INVALID", "IDENTITY_UNVERIFIED", "s1"] {
+        assert!(record.contains(part), "{record}");
+    }
+}
+
+#[tokio::test]
+async fn calls_that_wait_are_finished_by_a_drain_and_later_ones_are_refused() {
+    let world = World::new();
+    let engine = world.start().await;
+    let waiting: Vec<_> = (0..100).map(|_| submit(&engine, "s").unwrap()).collect();
+    let (refused, ()) = tokio::join!(
+        async {
+            tokio::task::yield_now().await;
+            submit(&engine, "s").unwrap_err().code
+        },
+        engine.drain("test"),
+    );
+    assert_eq!(refused, Code::DaemonNotReady);
+    for answer in waiting {
+        answer.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_and_forth_is_recorded_and_breaks_no_order() {
+    let world = World::new();
+    let engine = world.start().await;
+    ask(&engine).await;
+    world.clock.step(-86_400_000);
+    ask(&engine).await;
+    world.clock.advance(1_000);
+    ask(&engine).await;
+    world.clock.step(86_400_000);
+    ask(&engine).await;
+    let kinds = kinds(&engine).await;
+    assert_eq!(
+        kinds[2..],
+        [
+            "decision",
+            "clock_step",
+            "decision",
+            "decision",
+            "clock_step",
+            "decision"
+        ]
+    );
+    let records = journal(&engine).await;
+    assert!(records[3].0.contains("-86400000"), "{}", records[3].0);
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_while_nobody_ran_is_recorded_at_the_next_start() {
+    let world = World::new();
+    let engine = world.start().await;
+    engine.drain("test").await;
+    drop(engine);
+    tokio::task::yield_now().await;
+    world.clock.step(3_600_000);
+    let engine = world.start().await;
+    assert_eq!(
+        kinds(&engine).await,
+        ["start", "activation", "stop", "clock_step", "start"]
+    );
+}

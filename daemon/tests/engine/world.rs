@@ -1,0 +1,584 @@
+//! A world in a few lines: a stack's directories and keys, a signer, a disk that can fail, an engine.
+
+use faramesh_core::call;
+use faramesh_core::checkpoint::{
+    ArtifactStatement, Checkpoint, KeyName, Manifest, PublicKey, Statement, hex,
+};
+use faramesh_core::decision::Effect;
+use faramesh_core::identity::{Attested, Caller, attest};
+use faramesh_core::policy::artifact::{
+    self, AgentPolicy, Artifact, Mode as PolicyMode, Profile, Rule, RuleEffect, Runtime,
+};
+use faramesh_core::record::{Door, Time};
+use faramesh_core::tree::{Frontier, Hash, Head};
+use faramesh_daemon::clock::SetClock;
+use faramesh_daemon::config::{AgentUser, Config, Limits, Mode};
+use faramesh_daemon::engine::{Answer, Engine, Lane, Opened, Ports, Refusal, StartFailure};
+use faramesh_daemon::journal::Committed;
+use faramesh_daemon::journal::segment::{Disk, JournalDir, SegmentFile};
+use faramesh_proto::frame::{SIGNER_BYTES_MAX, read, write};
+use faramesh_proto::v1::{
+    SignerHead, SignerRefusal, SignerReply, SignerRequest, signer_reply, signer_request,
+};
+use std::io;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+pub(crate) const STACK: &str = "world";
+
+/// Noon of some day, a minute after boot.
+pub(crate) const NOON: Time = Time {
+    wall_ms: 1_800_000_000_000,
+    boot_ms: 60_000,
+};
+
+pub(crate) struct World {
+    _dir: TempDir,
+    pub(crate) config: Config,
+    pub(crate) clock: Arc<SetClock>,
+    pub(crate) disk: Arc<FaultyDisk>,
+    pub(crate) signer: Signer,
+    policy_key: Key,
+}
+
+impl World {
+    /// A stack with policy 1 waiting in `next`, and a signer that has signed nothing.
+    pub(crate) fn new() -> World {
+        World::with_journal_in(None)
+    }
+
+    /// The same, with the journal somewhere else.
+    pub(crate) fn with_journal_in(journal: Option<&Path>) -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path();
+        let log_key = Key::of(1, |public| KeyName::origin(STACK, public).unwrap());
+        let policy_key = Key::of(2, |_| KeyName::policy(STACK).unwrap());
+        for sub in ["journal", "policy/artifacts", "policy/manifests", "run"] {
+            std::fs::create_dir_all(path.join(sub)).unwrap();
+        }
+        std::fs::write(path.join("log.pub"), log_key.public.vkey()).unwrap();
+        std::fs::write(path.join("policy.pub"), policy_key.public.vkey()).unwrap();
+        let uid = rustix::process::getuid().as_raw();
+        let config = Config {
+            stack: STACK.into(),
+            origin: log_key.public.name().to_string(),
+            mode: Mode::Development,
+            uid,
+            policy_dir: path.join("policy"),
+            policy_pub: path.join("policy.pub"),
+            log_pub: path.join("log.pub"),
+            journal_dir: journal.map_or_else(|| path.join("journal"), Path::to_path_buf),
+            run_dir: path.join("run"),
+            signer_socket: path.join("signer.sock"),
+            signer_uid: uid,
+            operators_gid: None,
+            default_run_as: None,
+            session_cgroup_roots: vec![],
+            hidden_paths: vec![],
+            segment_bytes: 64 * 1024,
+            warnings: vec![],
+            limits: Limits::STANDARD,
+            agents: vec![AgentUser {
+                user: "me".into(),
+                uid,
+                gid: uid,
+            }],
+        };
+        let world = World {
+            signer: Signer::start(&config.signer_socket, log_key),
+            disk: FaultyDisk::new(&config.journal_dir),
+            clock: Arc::new(SetClock::at(NOON)),
+            _dir: dir,
+            config,
+            policy_key,
+        };
+        world.apply(1, &policy(Effect::Permit));
+        world
+    }
+
+    pub(crate) fn log_key(&self) -> PublicKey {
+        self.signer.public.clone()
+    }
+
+    /// What `apply` leaves: artifact, note, manifest, `next`.
+    pub(crate) fn apply(&self, number: u64, artifact: &Artifact) {
+        self.apply_signed_by(number, artifact, &self.policy_key);
+    }
+
+    pub(crate) fn apply_signed_by(&self, number: u64, artifact: &Artifact, key: &Key) {
+        let bytes = artifact::encode(artifact).unwrap();
+        let digest = artifact::digest(&bytes);
+        let dir = &self.config.policy_dir;
+        let path = dir.join("artifacts").join(hex(&digest));
+        std::fs::write(&path, bytes).unwrap();
+        let note = key.seal(&ArtifactStatement {
+            stack: STACK.into(),
+            digest,
+        });
+        std::fs::write(path.with_extension("note"), note).unwrap();
+        let manifest = key.seal(&Manifest {
+            stack: STACK.into(),
+            number,
+            digest,
+            time: "2026-11-20T12:00:00Z".into(),
+            signed_by: "tester(0)".into(),
+        });
+        std::fs::write(dir.join("next"), manifest).unwrap();
+    }
+
+    /// A key of the right name that is not the pinned one.
+    pub(crate) fn strangers_key(&self) -> Key {
+        Key::of(9, |_| KeyName::policy(STACK).unwrap())
+    }
+
+    pub(crate) fn open(&self) -> Result<Opened, StartFailure> {
+        let ports = Ports {
+            clock: Arc::clone(&self.clock) as _,
+            disk: Arc::clone(&self.disk) as _,
+        };
+        Opened::open(&self.config, ports)
+    }
+
+    pub(crate) async fn start(&self) -> Engine {
+        self.open().unwrap().start().await.unwrap()
+    }
+
+    /// Every byte of the journal, by file name.
+    pub(crate) fn journal_bytes(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let entries = std::fs::read_dir(&self.config.journal_dir).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = paths
+            .filter(|path| path.extension().is_some_and(|name| name == "seg"))
+            .map(|path| (path.clone(), std::fs::read(&path).unwrap()))
+            .collect();
+        files.sort();
+        files
+    }
+
+    /// Changes one segment.
+    pub(crate) fn change_segment(&self, index: usize, how: impl FnOnce(&mut Vec<u8>)) {
+        let (path, mut bytes) = self.journal_bytes().swap_remove(index);
+        how(&mut bytes);
+        std::fs::write(path, bytes).unwrap();
+    }
+}
+
+/// A policy with one agent, `bot`, and one rule over everything.
+pub(crate) fn policy(effect: Effect) -> Artifact {
+    let effect = match effect {
+        Effect::Permit => RuleEffect::Permit,
+        Effect::Defer => RuleEffect::Defer,
+        Effect::Deny => RuleEffect::Deny,
+    };
+    Artifact {
+        requires: vec!["rules".into()],
+        runtime: Runtime {
+            mode: PolicyMode::Enforce,
+            cold_start_deny_window_ms: 30_000,
+            reveal_rule: None,
+            keep_env: vec![],
+            profile: Profile::Full,
+            allowed_sockets: vec![],
+        },
+        agents: vec![AgentPolicy {
+            name: "bot".into(),
+            run_as: None,
+            default: Effect::Deny,
+            metadata: vec![],
+            rules: vec![Rule {
+                effect,
+                pattern: "*".into(),
+                condition: vec![],
+                reason: None,
+                notify: vec![],
+                line: 7,
+                text: format!("{effect:?} *"),
+            }],
+            fields: vec![],
+            tests: vec![],
+        }],
+    }
+}
+
+/// A call of the agent `bot` from outside any session.
+pub(crate) fn call(arguments: &str) -> Attested {
+    let call = call::accept("shop/refund", "bot", arguments.as_bytes()).unwrap();
+    attest(call, Caller::Unattested { uid: 1001 }).unwrap()
+}
+
+pub(crate) fn submit(engine: &Engine, lane: &str) -> Result<oneshot::Receiver<Answer>, Refusal> {
+    engine.submit(
+        Lane::session(lane),
+        call(r#"{"amount":80,"order":"A-1"}"#),
+        Door::Govern,
+    )
+}
+
+pub(crate) async fn ask(engine: &Engine) -> Committed {
+    submit(engine, "s").unwrap().await.unwrap().unwrap()
+}
+
+/// Every durable record as text, with its detail.
+pub(crate) async fn journal(engine: &Engine) -> Vec<(String, String)> {
+    let mut tail = engine.tail(0, false).unwrap();
+    let mut records = Vec::new();
+    while let Some(record) = tail.recv().await {
+        assert_eq!(record.seq, records.len() as u64);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        records.push((text(record.record), text(record.detail)));
+    }
+    records
+}
+
+/// The kinds of all records, in order.
+pub(crate) async fn kinds(engine: &Engine) -> Vec<String> {
+    let kind = |record: &str| {
+        let (_, rest) = record.split_once(r#""kind":""#).unwrap();
+        rest.split_once('"').unwrap().0.to_owned()
+    };
+    journal(engine)
+        .await
+        .iter()
+        .map(|(record, _)| kind(record))
+        .collect()
+}
+
+/// A key pair.
+#[derive(Clone)]
+pub(crate) struct Key {
+    secret: ed25519_dalek::SigningKey,
+    pub(crate) public: PublicKey,
+}
+
+impl Key {
+    pub(crate) fn of(seed: u8, name: impl FnOnce(&[u8; 32]) -> KeyName) -> Key {
+        let secret = ed25519_dalek::SigningKey::from_bytes(&[seed; 32]);
+        let bytes = secret.verifying_key().to_bytes();
+        Key {
+            public: PublicKey::new(name(&bytes), &bytes).unwrap(),
+            secret,
+        }
+    }
+
+    pub(crate) fn seal<S: Statement>(&self, statement: &S) -> String {
+        use ed25519_dalek::Signer as _;
+        self.public
+            .seal(statement, |text| self.secret.sign(text).to_bytes())
+            .unwrap()
+    }
+}
+
+/// How the signer behaves from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Honest,
+    /// Answers `Advance` with no.
+    Refuses,
+    /// Closes the connection instead of answering `Advance`.
+    Leaves,
+    /// Signs, then closes the connection when it hears `Durable`.
+    LeavesAfterTheNote,
+    /// Signs a tree that nobody asked for.
+    SignsAnotherTree,
+    /// Closes the connection at once.
+    Gone,
+}
+
+/// A signer on a thread: the protocol as DESIGN has it, and moods.
+pub(crate) struct Signer {
+    pub(crate) public: PublicKey,
+    state: Arc<Mutex<SignerState>>,
+}
+
+struct SignerState {
+    mood: Mood,
+    confirmed: Frontier,
+    unconfirmed: Option<Frontier>,
+    connection: Option<UnixStream>,
+}
+
+impl Signer {
+    fn start(path: &Path, key: Key) -> Signer {
+        let listener = UnixListener::bind(path).unwrap();
+        let state = Arc::new(Mutex::new(SignerState {
+            mood: Mood::Honest,
+            confirmed: Frontier::new(),
+            unconfirmed: None,
+            connection: None,
+        }));
+        let signer = Signer {
+            public: key.public.clone(),
+            state: Arc::clone(&state),
+        };
+        let key = Arc::new(key);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let stream = stream.unwrap();
+                let copy = stream.try_clone().unwrap();
+                // A new connection supersedes the one before.
+                if let Some(old) = state.lock().unwrap().connection.replace(copy) {
+                    drop(old.shutdown(std::net::Shutdown::Both));
+                }
+                let (state, key) = (Arc::clone(&state), Arc::clone(&key));
+                std::thread::spawn(move || serve(stream, &state, &key));
+            }
+        });
+        signer
+    }
+
+    pub(crate) fn set(&self, mood: Mood) {
+        let mut state = self.state.lock().unwrap();
+        state.mood = mood;
+        if let (Mood::Gone, Some(connection)) = (mood, &state.connection) {
+            connection.shutdown(std::net::Shutdown::Both).unwrap();
+        }
+    }
+
+    pub(crate) fn confirmed(&self) -> u64 {
+        self.state.lock().unwrap().confirmed.size()
+    }
+
+    /// The signer's disk is older than it was: it persists its head up to a second late.
+    pub(crate) fn forget_everything_confirmed(&self) {
+        self.state.lock().unwrap().confirmed = Frontier::new();
+    }
+}
+
+fn serve(mut stream: UnixStream, state: &Mutex<SignerState>, key: &Key) {
+    while let Ok(request) = read::<SignerRequest>(&mut stream, SIGNER_BYTES_MAX) {
+        let Some(kind) = answer(request.kind.unwrap(), &mut state.lock().unwrap(), key) else {
+            drop(stream.shutdown(std::net::Shutdown::Both));
+            return;
+        };
+        let reply = SignerReply { kind: Some(kind) };
+        if write(&mut stream, &reply, SIGNER_BYTES_MAX).is_err() {
+            return;
+        }
+    }
+}
+
+fn answer(
+    request: signer_request::Kind,
+    state: &mut SignerState,
+    key: &Key,
+) -> Option<signer_reply::Kind> {
+    let mood = state.mood;
+    match request {
+        signer_request::Kind::Hello(_) => state.unconfirmed = None,
+        signer_request::Kind::Adopt(adopt) => {
+            assert_eq!(adopt.from_size, state.confirmed.size());
+            let frontier = extended(&state.confirmed, &adopt.leaf_hashes);
+            let opened = key.public.open::<Checkpoint>(adopt.note.as_bytes());
+            assert_eq!(opened.unwrap().head, head(&frontier));
+            state.confirmed = frontier;
+        }
+        signer_request::Kind::Durable(_) if mood == Mood::LeavesAfterTheNote => return None,
+        signer_request::Kind::Durable(durable) => {
+            let unconfirmed = state.unconfirmed.take().unwrap();
+            assert_eq!(durable.size, unconfirmed.size());
+            state.confirmed = unconfirmed;
+        }
+        signer_request::Kind::Advance(advance) => {
+            assert_eq!(advance.from_size, state.confirmed.size());
+            assert!(
+                state.unconfirmed.is_none(),
+                "one unconfirmed head at a time"
+            );
+            let mut frontier = extended(&state.confirmed, &advance.leaf_hashes);
+            match mood {
+                Mood::Leaves | Mood::Gone => return None,
+                Mood::Refuses => {
+                    let message = "I do not like this tree".into();
+                    return Some(signer_reply::Kind::Refusal(SignerRefusal { message }));
+                }
+                Mood::SignsAnotherTree => frontier.push([9; 32]).unwrap(),
+                Mood::Honest | Mood::LeavesAfterTheNote => {}
+            }
+            let note = key.seal(&Checkpoint {
+                origin: key.public.name().clone(),
+                head: head(&frontier),
+            });
+            state.unconfirmed = Some(frontier);
+            return Some(signer_reply::Kind::Note(note));
+        }
+    }
+    let Head { size, root } = head(&state.confirmed);
+    Some(signer_reply::Kind::Head(SignerHead {
+        size,
+        root: root.to_vec(),
+        origin: key.public.name().to_string(),
+        public_key: key.public.as_bytes().to_vec(),
+    }))
+}
+
+fn extended(frontier: &Frontier, leaves: &[u8]) -> Frontier {
+    let mut frontier = frontier.clone();
+    for leaf in leaves.chunks(32) {
+        frontier.push(Hash::try_from(leaf).unwrap()).unwrap();
+    }
+    frontier
+}
+
+fn head(frontier: &Frontier) -> Head {
+    Head {
+        size: frontier.size(),
+        root: frontier.root(),
+    }
+}
+
+/// What a step of the disk does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It fails, and nothing reached the disk.
+    Fails,
+    /// It fails, and everything reached the disk.
+    FailsButPersists,
+    /// It fails, and half of it reached the disk.
+    FailsHalfWritten,
+    /// The process is killed before it.
+    KilledBefore,
+    /// The process is killed in the middle of it.
+    KilledHalfway,
+    /// The process is killed after it.
+    KilledAfter,
+}
+
+/// The journal's directory, with faults. A killed process never comes back from the step: its thread stays there.
+pub(crate) struct FaultyDisk {
+    inner: JournalDir,
+    plan: Arc<Plan>,
+}
+
+#[derive(Default)]
+struct Plan {
+    /// The fault, and before how many more writes and syncs.
+    fault: Mutex<Option<(usize, Fault)>>,
+    full: Mutex<bool>,
+    reached: tokio::sync::Notify,
+    prepared: tokio::sync::Notify,
+}
+
+impl FaultyDisk {
+    fn new(dir: &Path) -> Arc<FaultyDisk> {
+        Arc::new(FaultyDisk {
+            inner: JournalDir::new(dir),
+            plan: Arc::default(),
+        })
+    }
+
+    /// The `steps`th write or sync from now meets `fault`.
+    pub(crate) fn plan(&self, steps: usize, fault: Fault) {
+        *self.plan.fault.lock().unwrap() = Some((steps, fault));
+    }
+
+    /// No fault is left to come.
+    pub(crate) fn heal(&self) {
+        *self.plan.fault.lock().unwrap() = None;
+    }
+
+    /// Returns once the planned fault has come.
+    pub(crate) async fn fault(&self) {
+        self.plan.reached.notified().await;
+    }
+
+    /// From now on there is no space (or again some) for a segment.
+    pub(crate) fn full(&self, full: bool) {
+        *self.plan.full.lock().unwrap() = full;
+    }
+
+    /// Returns once a segment was prepared, or could not be.
+    pub(crate) async fn prepared(&self) {
+        self.plan.prepared.notified().await;
+    }
+}
+
+impl Disk for FaultyDisk {
+    fn prepare(&self, bytes: u64) -> io::Result<()> {
+        let done = if *self.plan.full.lock().unwrap() {
+            Err(io::ErrorKind::StorageFull.into())
+        } else {
+            self.inner.prepare(bytes)
+        };
+        self.plan.prepared.notify_one();
+        done
+    }
+
+    fn install(&self, first: u64) -> io::Result<Box<dyn SegmentFile>> {
+        let inner = self.inner.install(first)?;
+        let plan = Arc::clone(&self.plan);
+        Ok(Box::new(FaultySegment { inner, plan }))
+    }
+
+    fn open(&self, first: u64) -> io::Result<Box<dyn SegmentFile>> {
+        let inner = self.inner.open(first)?;
+        let plan = Arc::clone(&self.plan);
+        Ok(Box::new(FaultySegment { inner, plan }))
+    }
+}
+
+struct FaultySegment {
+    inner: Box<dyn SegmentFile>,
+    plan: Arc<Plan>,
+}
+
+impl FaultySegment {
+    fn step(
+        &self,
+        whole: impl Fn() -> io::Result<()>,
+        half: impl Fn() -> io::Result<()>,
+    ) -> io::Result<()> {
+        let fault = {
+            let mut planned = self.plan.fault.lock().unwrap();
+            match &mut *planned {
+                Some((0, fault)) => {
+                    let fault = *fault;
+                    *planned = None;
+                    Some(fault)
+                }
+                Some((steps, _)) => {
+                    *steps -= 1;
+                    None
+                }
+                None => None,
+            }
+        };
+        let Some(fault) = fault else {
+            return whole();
+        };
+        match fault {
+            Fault::Fails | Fault::KilledBefore => {}
+            Fault::FailsButPersists | Fault::KilledAfter => whole()?,
+            Fault::FailsHalfWritten | Fault::KilledHalfway => half()?,
+        }
+        self.plan.reached.notify_one();
+        if matches!(
+            fault,
+            Fault::KilledBefore | Fault::KilledHalfway | Fault::KilledAfter
+        ) {
+            loop {
+                std::thread::park();
+            }
+        }
+        Err(io::Error::other("injected"))
+    }
+}
+
+impl SegmentFile for FaultySegment {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.step(
+            || self.inner.write_at(bytes, offset),
+            || self.inner.write_at(&bytes[..bytes.len() / 2], offset),
+        )
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.step(|| self.inner.sync(), || Ok(()))
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.inner.size()
+    }
+}
