@@ -10,12 +10,11 @@ use super::segment::{self, Disk, SegmentFile};
 use super::signer_client::{SignerClient, SignerFault, SignerHead};
 use faramesh_core::checkpoint::PublicKey;
 use faramesh_core::frame;
-use faramesh_core::record::{self, BodyView, SessionStart, Time};
+use faramesh_core::record::{self, BodyView, Time};
 use faramesh_core::recover::{self, Halt, Position, Recovery, Segment};
 use faramesh_core::state::State;
 use faramesh_core::tree::{Frontier, Hash, Head};
 use rustix::fs::{FlockOperation, flock};
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -115,8 +114,6 @@ pub struct Recovered {
     pub state: State,
     /// The last record's time and the boot that it belongs to.
     pub last: Option<(Time, String)>,
-    /// Sessions that a run before this one left alive, by id.
-    pub left_over: BTreeMap<String, SessionStart>,
     /// The segment to write, its size, and where its next frame goes.
     pub segment: Box<dyn SegmentFile>,
     /// Its size, bytes.
@@ -171,7 +168,6 @@ pub fn recover(
         last_leaf: recovery.last_leaf,
         state: folded.state,
         last: folded.last,
-        left_over: folded.left_over,
         signer,
     })
 }
@@ -221,12 +217,10 @@ fn read(dir: &Path) -> Result<Vec<SegmentBytes>, NotRecovered> {
 struct Folded {
     state: State,
     last: Option<(Time, String)>,
-    left_over: BTreeMap<String, SessionStart>,
 }
 
 fn fold(segments: &[Segment<'_>], recovery: &Recovery) -> Result<Folded, NotRecovered> {
     let mut state = State::new();
-    let mut left_over = BTreeMap::new();
     let mut boot_id = String::new();
     let mut last = None;
     for stored in recover::kept_records(segments, recovery.keep) {
@@ -236,22 +230,14 @@ fn fold(segments: &[Segment<'_>], recovery: &Recovery) -> Result<Folded, NotReco
         state
             .apply_view(seq, &view.body)
             .map_err(|error| broken(error.to_string()))?;
-        match view.body {
-            BodyView::Start(start) => boot_id = start.boot_id,
-            BodyView::SessionStart(start) => {
-                left_over.insert(start.session.clone(), *start);
-            }
-            BodyView::SessionEnd { session, .. } => {
-                left_over.remove(&session);
-            }
-            _ => {}
+        if let BodyView::Start(start) = view.body {
+            boot_id = start.boot_id;
         }
         last = Some(view.header.time);
     }
     Ok(Folded {
         state,
         last: last.map(|time| (time, boot_id)),
-        left_over,
     })
 }
 

@@ -169,6 +169,9 @@ fn a_batch_that_was_answered_survives_a_signer_that_never_heard_of_it() {
     let world = World::new();
     run(async {
         let engine = world.start().await;
+        while world.signer.confirmed() < 2 {
+            tokio::task::yield_now().await;
+        }
         world.signer.set(Mood::LeavesAfterTheNote);
         let answered = ask(&engine).await;
         assert_eq!(answered.seq(), 2);
