@@ -127,6 +127,11 @@ impl Layout {
         self.etc.join("daemon.toml")
     }
 
+    /// What signer and daemon said while a command of the user's had the terminal.
+    pub fn daemon_log(&self) -> PathBuf {
+        self.etc.with_file_name("daemon.log")
+    }
+
     /// Which directory this stack is.
     pub fn stack_toml(&self) -> PathBuf {
         self.etc.join("stack.toml")

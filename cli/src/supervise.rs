@@ -48,10 +48,21 @@ pub struct Supervisor {
     drain: Duration,
     start: Duration,
     admin: PathBuf,
+    /// Where the children's messages are, as half a sentence.
+    said: String,
     /// Takes descriptor 3, or one above it where 3 is taken: a child's 3 is then never the pipe on which the standard
     /// library reports that exec failed.
     _occupant: File,
     _lock: nix::fcntl::Flock<File>,
+}
+
+/// Where the messages of signer and daemon go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Voice {
+    /// Our own stderr.
+    Stderr,
+    /// A file in the state, where a command of the user's has the terminal.
+    File,
 }
 
 /// Why the supervisor stopped.
@@ -75,6 +86,7 @@ struct Kept {
     args: Vec<std::ffi::OsString>,
     identity: Option<Identity>,
     listener: Option<UnixListener>,
+    log: Option<File>,
     child: Option<Child>,
     began: Instant,
     pause: Duration,
@@ -89,6 +101,7 @@ impl Supervisor {
     pub async fn start(
         layout: &Layout,
         config: &Config,
+        voice: Voice,
         output: &Output,
     ) -> Result<Supervisor, Failure> {
         let occupant = occupy_descriptor_3()?;
@@ -101,6 +114,10 @@ impl Supervisor {
         }
         ensure_run_dirs(layout, config)?;
         let listener = bind_signer_socket(layout, config)?;
+        let log = match voice {
+            Voice::Stderr => None,
+            Voice::File => Some(open_log(layout)?),
+        };
         let mut supervisor = Supervisor {
             children: [signer(layout, config, listener)?, daemon(layout, config)?],
             sigchld: signal(SignalKind::child())
@@ -108,10 +125,19 @@ impl Supervisor {
             drain: Duration::from_millis(config.limits.drain_ms) + GRACE,
             start: Duration::from_millis(config.limits.start_ms_max) + GRACE,
             admin: layout.admin_socket(),
+            said: match &log {
+                None => "stand above".to_owned(),
+                Some((path, _)) => format!("are in {}", path.display()),
+            },
             _occupant: occupant,
             _lock: lock,
         };
         for kept in &mut supervisor.children {
+            kept.log = log
+                .as_ref()
+                .map(|log| log.1.try_clone())
+                .transpose()
+                .map_err(no_copy)?;
             kept.spawn(output)?;
         }
         Ok(supervisor)
@@ -142,18 +168,23 @@ impl Supervisor {
     /// # Errors
     /// It ended, or is not READY in the time that it gives itself.
     pub async fn ready(&mut self, output: &Output) -> Result<StatusReply, Failure> {
-        let (admin, limit) = (self.admin.clone(), self.start);
+        let (admin, limit, said) = (self.admin.clone(), self.start, self.said.clone());
         tokio::select! {
             ended = self.keep(output) => match ended? {
                 Ended::Drained => Err(Failure::unavailable("the daemon was drained before it was READY")),
-                Ended::Refused { name, exit } => Err(refused(name, exit)),
+                Ended::Refused { name, exit } => Err(refused(name, exit, &said)),
             },
             () = tokio::time::sleep(limit) => {
                 Err(Failure::unavailable(format!("the daemon is not READY after {} s", limit.as_secs()))
-                    .next("its messages stand above"))
+                    .next(format!("its messages {said}")))
             }
             status = until_ready(&admin) => Ok(status),
         }
+    }
+
+    /// The failure that a child's refusal is.
+    pub fn refused(&self, name: &str, code: u8) -> Failure {
+        refused(name, code, &self.said)
     }
 
     /// Stops the daemon, then the signer.
@@ -165,13 +196,11 @@ impl Supervisor {
     }
 }
 
-/// The failure that a child's refusal is.
-pub fn refused(name: &str, code: u8) -> Failure {
+/// See [`Supervisor::refused`].
+fn refused(name: &str, code: u8, said: &str) -> Failure {
     let failure = Failure::new(
         code,
-        format!(
-            "`{name}` stopped with status {code} and is not restarted: its reason stands above"
-        ),
+        format!("`{name}` stopped with status {code} and is not restarted: its messages {said}"),
     );
     match code {
         exit::DATA => failure.next("see `faramesh audit verify`; nothing on disk was changed"),
@@ -206,6 +235,9 @@ impl Kept {
             .stdout(Stdio::null())
             .process_group(0);
         scrub_environment(&mut command);
+        if let Some(log) = &self.log {
+            command.stderr(log.try_clone().map_err(no_copy)?);
+        }
         let mut birth = Birth {
             identity: self.identity.clone(),
             listener: None,
@@ -366,6 +398,7 @@ impl Kept {
             args,
             identity,
             listener: None,
+            log: None,
             child: None,
             began: Instant::now(),
             pause: PAUSE.0,
@@ -382,6 +415,17 @@ pub(crate) fn scrub_environment(command: &mut Command) {
             command.env(name, value);
         }
     }
+}
+
+fn no_copy(error: std::io::Error) -> Failure {
+    Failure::internal(format!("cannot copy a descriptor: {error}"))
+}
+
+/// Starts a log of its own for one run: what an earlier one said is of no use to this one.
+fn open_log(layout: &Layout) -> Result<(PathBuf, File), Failure> {
+    let path = layout.daemon_log();
+    let file = File::create(&path).map_err(|e| Failure::io("write", &path, &e))?;
+    Ok((path, file))
 }
 
 fn occupy_descriptor_3() -> Result<File, Failure> {

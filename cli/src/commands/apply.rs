@@ -201,6 +201,8 @@ pub fn apply(
 
 /// A running daemon says what it enforces; without one the program does, which is what the next start will run.
 fn capabilities(layout: &Layout, compiled: &Compiled) -> Result<(), Failure> {
+    // What will be needed and is missing is said before anything is made.
+    siblings::find(Sibling::Signer)?;
     let asked = match layout.stack_toml().exists() {
         true => client::block_on(status::ask(layout))?.map(|reply| reply.capabilities),
         false => None,
@@ -268,7 +270,7 @@ fn installation_warnings(layout: &Layout) -> Vec<String> {
     if layout.is_enforced() {
         return Vec::new();
     }
-    vec!["development: any process of this user can be any agent, and can replace the policy, its key and the journal".to_owned()]
+    vec!["nothing here stands against this user: it can replace the policy, its key, the log key and the journal".to_owned()]
 }
 
 /// Refuses where an agent's user could replace what governs it.

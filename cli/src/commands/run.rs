@@ -8,7 +8,7 @@ use crate::commands::serve::Asked;
 use crate::failure::Failure;
 use crate::layout::Layout;
 use crate::output::Output;
-use crate::supervise::{self, Ended, Supervisor};
+use crate::supervise::{self, Ended, Supervisor, Voice};
 use faramesh_daemon::config::Config;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -31,7 +31,7 @@ async fn around(
     output: &Output,
 ) -> Result<u8, Failure> {
     let mut asked = Asked::listen()?;
-    let mut supervisor = Supervisor::start(layout, config, output).await?;
+    let mut supervisor = Supervisor::start(layout, config, Voice::File, output).await?;
     let ended = match supervisor.ready(output).await {
         Ok(_) => agent(layout, args, &mut supervisor, &mut asked, output).await,
         Err(failure) => Err(failure),
@@ -68,7 +68,7 @@ async fn agent(
                 keeps = false;
                 let _ = pid.map(|pid| kill(pid, Signal::SIGTERM));
                 if let Ended::Refused { name, exit } = ended? {
-                    output.failure(&supervise::refused(name, exit));
+                    output.failure(&supervisor.refused(name, exit));
                 }
             }
         }

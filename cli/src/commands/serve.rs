@@ -13,7 +13,7 @@ use crate::output::{Output, Paint};
 use crate::setup;
 use crate::siblings::{self, Sibling};
 use crate::stack;
-use crate::supervise::{self, Ended, Supervisor};
+use crate::supervise::{self, Ended, Supervisor, Voice};
 use crate::sys::{self, Birth};
 use faramesh_daemon::config::Config;
 use nix::unistd::Uid;
@@ -77,7 +77,7 @@ pub fn load(layout: &Layout) -> Result<Config, Failure> {
 pub fn serve(layout: &Layout, config: &Config, output: &Output) -> Result<u8, Failure> {
     client::block_on(async {
         let mut asked = Asked::listen()?;
-        let mut supervisor = Supervisor::start(layout, config, output).await?;
+        let mut supervisor = Supervisor::start(layout, config, Voice::Stderr, output).await?;
         let ready = tokio::select! {
             ready = supervisor.ready(output) => Some(ready),
             () = asked.to_stop() => None,
@@ -95,7 +95,7 @@ pub fn serve(layout: &Layout, config: &Config, output: &Output) -> Result<u8, Fa
         };
         supervisor.stop().await;
         match ended? {
-            Some(Ended::Refused { name, exit }) => Err(supervise::refused(name, exit)),
+            Some(Ended::Refused { name, exit }) => Err(supervisor.refused(name, exit)),
             Some(Ended::Drained) | None => {
                 output.note(format!(
                     "{} ({}) stopped",

@@ -166,7 +166,7 @@ fn running(layout: &Layout, reply: &StatusReply, output: &Output) -> u8 {
 
 /// No socket answers: a daemon that holds the journal's lock is on its way, otherwise there is none.
 fn silent(layout: &Layout, output: &Output) -> u8 {
-    let starting = journal_is_held(layout);
+    let starting = crate::journal::is_held(layout.journal());
     let (state, exit) = if starting {
         ("starting", code::STARTING)
     } else {
@@ -213,17 +213,6 @@ pub fn mode(layout: &Layout) -> &'static str {
         "enforced"
     } else {
         "development"
-    }
-}
-
-/// Whether a live daemon holds the journal. Where this user may not look, it is not known and counts as no.
-fn journal_is_held(layout: &Layout) -> bool {
-    let Ok(lock) = std::fs::File::open(layout.journal().join("lock")) else {
-        return false;
-    };
-    match nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockSharedNonblock) {
-        Ok(_) => false,
-        Err((_, errno)) => errno == nix::errno::Errno::EWOULDBLOCK,
     }
 }
 
