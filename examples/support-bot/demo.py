@@ -195,7 +195,7 @@ class Demo:
         )  # fmt: skip
         try:
             self.wait(lambda: self.code("status") == 0, serve, "the daemon is READY")
-            self.status = json.loads(self.output("status", "--format", "json"))
+            self.status = json.loads(self.output("status", "--format", "json"))["daemon"]
             self.command("status")
             yield
             self.command("stop")
