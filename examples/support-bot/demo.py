@@ -44,6 +44,9 @@ CALLS = [
 #: What the ledger must hold at the end: the refund of the conversation, and the one good use in attacks.py.
 LEDGER = [("A-1001", "80"), ("A-1001", "5")]
 
+#: A variable of the operator's that the agent must not get.
+CREDENTIAL = "PAYMENTS_API_KEY"
+
 #: Why a development set-up may not refuse what the enforced one does. Attacks on the refund desk are not in here:
 #: those are refused everywhere.
 NOT_PREVENTED = {
@@ -236,25 +239,30 @@ class Demo:
             log.close()
 
     def agent(self) -> list[dict[str, Any]]:
-        self.terminal.step(".faramesh/bin/agent -- venv/bin/python agent.py")
+        self.terminal.step(".faramesh/bin/agent -- venv/bin/python bot/agent.py")
         targets = self.stack / "targets.json"  # not in the workspace: nothing of ours is written where the agent may
         targets.write_text(json.dumps(self.targets()))
         targets.chmod(0o644)
         done = subprocess.Popen(
-            [".faramesh/bin/agent", "--", "venv/bin/python", "agent.py", "--desk", self.desk_socket,
+            [".faramesh/bin/agent", "--", "venv/bin/python", "bot/agent.py", "--desk", self.desk_socket,
              "--attacks", "targets.json", "--report", "workspace/report.jsonl"],
-            cwd=self.stack, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            cwd=self.stack, env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", CREDENTIAL: "not for agents"},
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             errors="backslashreplace", start_new_session=True,
         )  # fmt: skip
         timer = deadline(done, AGENT_WAIT)
         try:
             assert done.stdout is not None
+            stripped = False
             for line in done.stdout:
+                stripped |= "removed from the environment" in line and CREDENTIAL in line
                 if line.startswith(("REFUSED", "ALLOWED")):
                     continue  # shown by judge_attacks, which knows what this set-up promises
                 self.terminal.untrusted("   " + line.rstrip("\n"))
             if done.wait() != 0:
                 raise Unkept(f"the agent ended with status {done.returncode}")
+            if not stripped:
+                raise Unkept(f"the agent was given {CREDENTIAL}")
         finally:
             timer()
             end(done)

@@ -41,8 +41,8 @@ mkdir -p "$base/bin"
 for program in faramesh farameshd faramesh-signer faramesh-agent; do
   install -m 755 "${FARAMESH_DEMO_BINARIES:-$target/debug}/$program" "$base/bin/$program"
 done
-mkdir -p "$stack"
-for file in governance.fms agent.py tools.py attacks.py refund_desk.py; do
+mkdir -p "$stack/bot"
+for file in governance.fms refund_desk.py bot/agent.py bot/tools.py bot/attacks.py; do
   install -m 644 "examples/support-bot/$file" "$stack/$file"
 done
 

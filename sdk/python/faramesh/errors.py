@@ -76,7 +76,7 @@ class ToolDeniedException(Exception):  # the published name
         if self.missing:
             parts.append("missing or of the wrong type: " + ", ".join(self.missing))
         if self.rule is not None:
-            parts.append(f"governance.fms:{self.rule.line}: {self.rule.text}")
+            parts.append(f"governance.fms:{self.rule.line}")
         if self.resolution.kind == "retry_after":
             parts.append(f"ask again in {self.resolution.retry_after_seconds} s")
         elif self.resolution.kind == "manual_audit":

@@ -51,7 +51,7 @@ def test_a_denial_tells_code_reason_resolution_missing_and_rule(daemon: world.Fa
     assert denial.receipt is not None and denial.receipt.leaf_index == 3
     assert str(denial) == (
         "orders/refund: INDETERMINATE; refused by policy; missing or of the wrong type: args.amount; "
-        "governance.fms:7: deny orders/refund"
+        "governance.fms:7"
     )
 
 

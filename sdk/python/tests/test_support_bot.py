@@ -28,6 +28,7 @@ def bot(
 ) -> Iterator[ModuleType]:
     """agent.py in a workspace of its own, its daemon, and the refund desk at work."""
     monkeypatch.syspath_prepend(str(EXAMPLE))
+    monkeypatch.syspath_prepend(str(EXAMPLE / "bot"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(faramesh.client, "_default", Client(daemon.socket, "bot"))
     monkeypatch.setenv("FARAMESH_SOCKET", daemon.socket)

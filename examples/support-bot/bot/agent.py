@@ -1,6 +1,9 @@
 """A support agent on LangGraph, governed by Faramesh. Its model is a script, so it needs no network and no key.
 
-    .faramesh/bin/agent -- venv/bin/python agent.py
+    .faramesh/bin/agent -- venv/bin/python bot/agent.py
+
+It lies in a directory of its own, because the agent may read what is in the stack, entry by entry, and not list the
+stack itself: Python finds modules by listing.
 
 With `--attacks FILE` it then turns on its keepers, as an agent does that was taken over: see attacks.py.
 """
