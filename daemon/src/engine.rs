@@ -238,7 +238,8 @@ impl Engine {
     }
 
     /// Queues a record of the daemon's own (a session's start or end, …), before any call that waits. It is accepted
-    /// while draining, and it waits where the disk is full.
+    /// while draining; where the disk is full it may use up the segment that is there, and then it is refused in the
+    /// answer: `JOURNAL_UNAVAILABLE`.
     ///
     /// # Errors
     /// `OVERLOADED` where too many wait, `DAEMON_NOT_READY` after the drain.

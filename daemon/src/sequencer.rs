@@ -186,6 +186,11 @@ impl Desk {
         self.dropped_since.get_or_insert_with(Instant::now);
     }
 
+    fn forget_dropped(&mut self) {
+        self.dropped.clear();
+        self.dropped_since = None;
+    }
+
     /// Takes no more calls; stops when nothing waits any more.
     pub(crate) fn drain(&mut self, reason: &str) {
         if self.drain == Drain::No {
@@ -353,15 +358,21 @@ impl Sequencer {
                 .map(|((session, code), count)| (session.clone(), (*code).to_owned(), *count))
                 .collect()
         };
-        match self.push(Need::Own, None, |_, _| (Body::Dropped { counts }, None)) {
-            Ok(()) => {
-                let mut desk = self.shared.desk();
-                desk.dropped.clear();
-                desk.dropped_since = None;
-                Ok(())
+        let pushed = self.push(Need::Own, None, |_, _| (Body::Dropped { counts }, None));
+        let mut desk = self.shared.desk();
+        match pushed {
+            Err(NotPushed::Later) => return Err(NoRoom),
+            // No space at all: the counts go on, and are tried again a second from now.
+            Err(NotPushed::Refused(refusal)) if refusal.code == Code::JournalUnavailable => {
+                desk.dropped_since = Some(Instant::now());
             }
-            Err(_) => Err(NoRoom),
+            Err(NotPushed::Refused(refusal)) => {
+                tracing::error!(%refusal, "refusals were counted and cannot be recorded");
+                desk.forget_dropped();
+            }
+            Ok(()) => desk.forget_dropped(),
         }
+        Ok(())
     }
 
     fn serve_event(&mut self, queued: Queued<Event>) -> Result<(), NoRoom> {
@@ -398,7 +409,8 @@ impl Sequencer {
     ) -> Result<(), NoRoom> {
         let body = Body::Activation(candidate.activation());
         let mut slot = Some(answer);
-        let pushed = self.push(Need::Call, Some(&mut slot), |_, _| (body, None));
+        // An operator may be about to forbid something: that can have the last space of a full disk.
+        let pushed = self.push(Need::Own, Some(&mut slot), |_, _| (body, None));
         match (pushed, slot) {
             (Ok(()), _) => {
                 self.in_force = Arc::new(InForce {

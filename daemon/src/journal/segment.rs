@@ -6,6 +6,7 @@
 //! which nobody reads and the next preparation replaces.
 #![forbid(unsafe_code)]
 
+use rustix::fs::statvfs;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -83,6 +84,14 @@ impl JournalDir {
 
 impl Disk for JournalDir {
     fn prepare(&self, bytes: u64) -> io::Result<()> {
+        for stale in [PREPARING, PREPARED] {
+            remove_if_there(&self.0.join(stale))?;
+        }
+        // Asked first, so that trying again and again never takes the last bytes from the rest of the host.
+        let space = statvfs(&self.0)?;
+        if space.f_bavail.saturating_mul(space.f_frsize) < bytes {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let path = self.0.join(PREPARING);
         let made =
             zero_filled(&path, bytes).and_then(|()| std::fs::rename(&path, self.0.join(PREPARED)));
@@ -129,11 +138,14 @@ impl SegmentFile for File {
     }
 }
 
-fn zero_filled(path: &Path, bytes: u64) -> io::Result<()> {
+fn remove_if_there(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
+}
+
+fn zero_filled(path: &Path, bytes: u64) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)

@@ -349,3 +349,81 @@ async fn a_full_disk_refuses_every_call_until_there_is_space_and_loses_nothing()
     let decisions = kinds.iter().filter(|kind| *kind == "decision").count();
     assert_eq!(decisions, answered);
 }
+
+/// Set in the process that this test starts in a mount namespace of its own.
+const INSIDE: &str = "FARAMESH_TEST_IN_MOUNT_NAMESPACE";
+
+#[test]
+fn a_full_file_system_refuses_every_call_until_there_is_space_and_loses_nothing() {
+    if !rustix::process::geteuid().is_root() {
+        return skipped("a full file system needs root: it mounts a tmpfs");
+    }
+    if std::env::var_os(INSIDE).is_none() {
+        let status = std::process::Command::new("unshare")
+            .args(["--mount", "--"])
+            .arg(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "durability::a_full_file_system_refuses_every_call_until_there_is_space_and_loses_nothing",
+                "--nocapture",
+            ])
+            .env(INSIDE, "1")
+            .status()
+            .unwrap();
+        assert!(status.success());
+        return;
+    }
+    let mounted = tempfile::tempdir().unwrap();
+    mount(mounted.path(), "size=160k", false);
+    let world = World::with_journal_in(Some(mounted.path()));
+    run(async {
+        let engine = world.start().await;
+        let mut answered = 0;
+        let refusal = loop {
+            match submit(&engine, "s") {
+                Err(refusal) => break refusal,
+                Ok(answer) => match answer.await.unwrap() {
+                    Ok(_) => answered += 1,
+                    Err(refusal) => break refusal,
+                },
+            }
+        };
+        assert_eq!(refusal.code, Code::JournalUnavailable);
+        mount(mounted.path(), "size=4m", true);
+        while engine.status().refusing.is_some() {
+            world.disk.prepared().await;
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..200 {
+            ask(&engine).await;
+            answered += 1;
+        }
+        let kinds = kinds(&engine).await;
+        let decisions = kinds.iter().filter(|kind| *kind == "decision").count();
+        assert_eq!(decisions, answered);
+    });
+}
+
+fn mount(at: &std::path::Path, options: &str, again: bool) {
+    use nix::mount::{MsFlags, mount};
+    let flags = if again {
+        MsFlags::MS_REMOUNT
+    } else {
+        MsFlags::empty()
+    };
+    mount(Some("tmpfs"), at, Some("tmpfs"), flags, Some(options)).unwrap();
+}
+
+/// Said aloud, and written where the test runner counts it.
+fn skipped(why: &str) {
+    use std::io::Write as _;
+    eprintln!("SKIPPED: {why}");
+    if let Some(log) = std::env::var_os("FARAMESH_SKIP_LOG") {
+        let mut log = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(log)
+            .unwrap();
+        writeln!(log, "{why}").unwrap();
+    }
+}
