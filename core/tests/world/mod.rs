@@ -249,6 +249,14 @@ pub(crate) fn dropped() -> Body {
 }
 
 pub(crate) fn decision(effect: Effect, nonce: u8) -> Body {
+    decide(effect, nonce, POLICY)
+}
+
+pub(crate) fn decision_under(policy: Hash) -> Body {
+    decide(Effect::Deny, 0, policy)
+}
+
+fn decide(effect: Effect, nonce: u8, policy: Hash) -> Body {
     let code = match effect {
         Effect::Permit => None,
         Effect::Defer => Some(Code::PolicyDefer),
@@ -261,7 +269,7 @@ pub(crate) fn decision(effect: Effect, nonce: u8) -> Body {
         uid: 61001,
         door: Door::Govern,
         tool: "stripe/refund".into(),
-        policy: POLICY,
+        policy,
         decision: Decision {
             effect,
             would: None,
