@@ -41,6 +41,9 @@ CALLS = [
     ("email/send", "DENY", "POLICY_DENY"),
     ("accounts/delete", "DENY", "POLICY_DENY"),
 ]
+#: What attacks.py asks for in order to have real receipts to misuse.
+ATTACK_DECISIONS = [("orders/refund", "PERMIT"), ("orders/refund", "PERMIT")]
+
 #: What the ledger must hold at the end: the refund of the conversation, and the one good use in attacks.py.
 LEDGER = [("A-1001", "80"), ("A-1001", "5")]
 
@@ -120,6 +123,7 @@ class Demo:
             self.judge_attacks(events)
             self.outsider_is_refused()
             self.judge_ledger()
+        self.judge_journal()
         self.verify()
         self.terminal.step("ok   every step held what it promised")
 
@@ -330,6 +334,22 @@ class Demo:
         for line in lines:
             self.terminal.line(f"   order {line['order']}: ${line['amount']} for {line['agent']}, record {line['record']}")
 
+    def judge_journal(self) -> None:
+        """What the journal says, whatever the agent told: these decisions in this order, and no other."""
+        self.terminal.step("faramesh audit tail")
+        self.command("audit", "tail", "-n", "100")
+        lines = self.output("--format", "json", "audit", "tail", "-n", "100").splitlines()
+        records = [json.loads(line)["record"] for line in lines]
+        mode = "enforced" if self.enforced else "development"
+        if any(record["mode"] != mode for record in records):
+            raise Unkept(f"a record does not say that the set-up is {mode}")
+        decided = [(r["tool"], r["effect"].upper(), r["attested"]) for r in records if r["kind"] == "decision"]
+        promised = [(tool, outcome) for tool, outcome, _ in CALLS] + ATTACK_DECISIONS
+        if [(tool, effect) for tool, effect, _ in decided] != promised:
+            raise Unkept(f"these decisions were promised: {promised}; the journal has {decided}")
+        if self.enforced and not all(attested for _, _, attested in decided):
+            raise Unkept("the kernel does not vouch for who asked")
+
     def verify(self) -> None:
         self.terminal.step("faramesh audit verify")
         self.command("audit", "verify")
@@ -408,6 +428,7 @@ def ensure_user(name: str) -> None:
     with contextlib.suppress(KeyError):
         pwd.getpwnam(name)
         return
+    print(f"   making the system user {name}", flush=True)
     subprocess.run(
         ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent",
          "--shell", "/usr/sbin/nologin", name], check=True,
