@@ -622,10 +622,7 @@ where
             let answered = tokio::select! {
                 biased;
                 answered = inner.call(request) => answered,
-                () = receiving.late(deadline) => {
-                    guard.count(Code::CallInvalid);
-                    Ok(late("the request did not arrive in time"))
-                }
+                () = receiving.late(deadline) => Ok(late("the request did not arrive in time")),
             };
             if let Ok(response) = &answered
                 && refused_by_framing(response)
@@ -647,7 +644,8 @@ fn late(message: &str) -> http::Response<Body> {
     tonic::Status::deadline_exceeded(message).into_http()
 }
 
-/// Whether gRPC itself refused the request: too large, not a message, no such method. Our own services never do.
+/// Whether gRPC itself refused the request: too large, too late, not a message, no such method. Our own services never
+/// do.
 fn refused_by_framing(response: &http::Response<Body>) -> bool {
     response
         .headers()
