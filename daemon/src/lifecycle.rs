@@ -440,10 +440,15 @@ fn check_agent_directory(socket: &Path, user: &AgentUser) -> Result<(), Halt> {
 
 /// Fatal when enforced; in development said loudly, and part of the start record.
 fn confine(config: &mut Config) -> Result<(), Halt> {
-    if config.mode == Mode::Development {
+    if config.mode == Mode::Development
+        && !config
+            .warnings
+            .iter()
+            .any(|warning| warning.starts_with("development"))
+    {
         config.warnings.insert(
             0,
-            "development mode: any process of this user can be any agent".to_owned(),
+            "development: any process of this user can be any agent".to_owned(),
         );
     }
     match (confine::enter(config), config.mode) {

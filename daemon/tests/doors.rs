@@ -5,7 +5,6 @@
 //! hang until its runner ends it.
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     reason = "helpers of tests: a failure here is the test's"
 )]
 
@@ -64,11 +63,14 @@ impl Agent for Behind {
     }
 }
 
+/// Refusals as they were counted: session and code.
+type Dropped = Arc<Mutex<Vec<(Option<String>, Code)>>>;
+
 /// A door in a directory of its own.
 struct World {
     directory: TempDir,
     connections: Connections,
-    dropped: Arc<Mutex<Vec<(Option<String>, Code)>>>,
+    dropped: Dropped,
 }
 
 impl World {
@@ -81,7 +83,7 @@ impl World {
         };
         change(&mut limits);
         let directory = TempDir::new().unwrap();
-        let dropped: Arc<Mutex<Vec<(Option<String>, Code)>>> = Arc::default();
+        let dropped: Dropped = Arc::default();
         let counted = dropped.clone();
         let connections = Connections::new(
             limits,
