@@ -667,7 +667,7 @@ impl Verifier {
                 "the first {} records are not those of the head that you trusted before",
                 trusted.size
             );
-            self.find(Level::Broken, what, offset);
+            self.find_against_trusted(what, offset);
         }
     }
 
