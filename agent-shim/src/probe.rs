@@ -21,7 +21,7 @@ use nix::unistd::Pid;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 
 use crate::landlock_rules::Rights;
-use crate::sys::{self, Foreign};
+use crate::sys;
 
 /// Files and directories outside every grant, tried besides those that the daemon names.
 const OUTSIDE_READ: [&str; 2] = ["/", "/dev"];
@@ -215,8 +215,7 @@ impl Attempts {
                 &[harmless.expected],
             ));
         }
-        rows.push(foreign("seccomp.x32", sys::call_x32()));
-        rows.push(foreign("seccomp.i386", sys::call_i386()));
+        rows.extend(foreign_rows());
         rows
     }
 
@@ -332,13 +331,31 @@ fn paths(layer: &str, before: &[(PathBuf, Answer)], after: &[(PathBuf, Answer)])
     row(layer, count > 0 && !unknown, measured)
 }
 
-fn foreign(layer: &str, outcome: Result<Foreign, Errno>) -> Probe {
-    match outcome {
+/// Calls of foreign ABIs, each made by a child that is expected to die of it.
+#[cfg(target_arch = "x86_64")]
+fn foreign_rows() -> Vec<Probe> {
+    use crate::sys::Foreign;
+    [
+        ("seccomp.x32", sys::call_x32()),
+        ("seccomp.i386", sys::call_i386()),
+    ]
+    .into_iter()
+    .map(|(layer, outcome)| match outcome {
         Ok(Foreign::Killed) => row(layer, true, "killed by SIGSYS"),
+        Ok(Foreign::NoEntry) => row(layer, true, "this kernel has no such entry"),
         Ok(Foreign::Survived) => row(layer, false, "not killed"),
-        Ok(Foreign::Impossible) => row(layer, true, "this processor has no such entry"),
         Err(errno) => row(layer, false, format!("not measured: {errno:?}")),
-    }
+    })
+    .collect()
+}
+
+/// The filter kills foreign architectures here too, but a 64-bit program has no way to try it.
+#[cfg(not(target_arch = "x86_64"))]
+fn foreign_rows() -> Vec<Probe> {
+    vec![absent(
+        "foreign_abi",
+        "filtered, but not measurable on this processor",
+    )]
 }
 
 fn open_to_read(path: &Path) -> Answer {

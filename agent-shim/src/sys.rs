@@ -10,6 +10,7 @@ use std::os::fd::RawFd;
 
 use libc::{c_int, c_long, c_ulong};
 use nix::errno::Errno;
+#[cfg(target_arch = "x86_64")]
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 
@@ -270,25 +271,24 @@ impl Harmless {
     }
 }
 
-/// What became of a call through an entry that the filter kills for.
+/// What became of a call through an entry that the filter kills for. Only x86_64 lets a 64-bit program make one.
+#[cfg(target_arch = "x86_64")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Foreign {
     /// The process that made it was killed by SIGSYS.
     Killed,
     /// It was not, whatever else became of it.
     Survived,
-    /// The processor has no such entry.
-    Impossible,
+    /// The kernel is built without this entry: the processor faulted.
+    NoEntry,
 }
 
 /// Makes `getpid` as an x32 call in a child.
 ///
 /// # Errors
 /// Where there is no child.
+#[cfg(target_arch = "x86_64")]
 pub(crate) fn call_x32() -> Result<Foreign, Errno> {
-    if !cfg!(target_arch = "x86_64") {
-        return Ok(Foreign::Impossible);
-    }
     const X32_BIT: c_long = 0x4000_0000;
     in_child(|| {
         // SAFETY: getpid takes nothing and changes nothing, in either ABI.
@@ -300,42 +300,31 @@ pub(crate) fn call_x32() -> Result<Foreign, Errno> {
 ///
 /// # Errors
 /// Where there is no child.
+#[cfg(target_arch = "x86_64")]
 pub(crate) fn call_i386() -> Result<Foreign, Errno> {
-    #[cfg(target_arch = "x86_64")]
-    return in_child(|| {
+    in_child(|| {
         // SAFETY: number 20 is i386's getpid: it takes nothing. The entry may clobber r8 to r11, and rax has the
         // answer. Where the kernel has no such entry the processor faults, and this child is all that dies.
         unsafe {
             std::arch::asm!("int 0x80", inlateout("eax") 20 => _, out("r8") _, out("r9") _, out("r10") _, out("r11") _);
         }
-    });
-    #[cfg(not(target_arch = "x86_64"))]
-    Ok(Foreign::Impossible)
+    })
 }
 
 #[cfg(target_arch = "x86_64")]
 fn in_child(call: impl FnOnce()) -> Result<Foreign, Errno> {
-    match fork()? {
-        None => {
-            call();
-            exit(0)
+    use nix::sys::signal::Signal;
+    let Some(child) = fork()? else {
+        call();
+        exit(0)
+    };
+    loop {
+        match waitpid(child, None) {
+            Ok(WaitStatus::Signaled(_, Signal::SIGSYS, _)) => return Ok(Foreign::Killed),
+            Ok(WaitStatus::Signaled(_, Signal::SIGSEGV, _)) => return Ok(Foreign::NoEntry),
+            Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) => return Ok(Foreign::Survived),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
         }
-        Some(child) => loop {
-            match waitpid(child, None) {
-                Ok(WaitStatus::Signaled(_, nix::sys::signal::Signal::SIGSYS, _)) => {
-                    return Ok(Foreign::Killed);
-                }
-                Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) => {
-                    return Ok(Foreign::Survived);
-                }
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno),
-            }
-        },
     }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn in_child(_call: impl FnOnce()) -> Result<Foreign, Errno> {
-    Ok(Foreign::Impossible)
 }

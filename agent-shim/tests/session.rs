@@ -7,7 +7,6 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing,
     reason = "a test helper that fails fails its test"
 )]
 
@@ -139,11 +138,14 @@ impl World {
         }
         fs::write(world.path("state/key"), "the key").unwrap();
         chown(world.path("state/key"), Some(uid), Some(uid)).unwrap();
-        fs::copy(
-            env!("CARGO_BIN_EXE_faramesh-agent"),
-            world.path("faramesh-agent"),
-        )
-        .unwrap();
+        // By another process: a descriptor open for writing, inherited by a fork meanwhile, makes it "busy".
+        let copied = Command::new("cp")
+            .args([
+                env!("CARGO_BIN_EXE_faramesh-agent").into(),
+                world.path("faramesh-agent"),
+            ])
+            .status();
+        assert!(copied.unwrap().success());
         world
     }
 
