@@ -3,7 +3,7 @@
 //! Invariant: at most [`WIDE_RULES_MAX`] times the number of rules, so that a hundred thousand do not stop the compiler.
 
 use crate::conditions::Tables;
-use crate::diagnostic::{Diagnostic, quoted};
+use crate::diagnostic::{Diagnostic, Findings, quoted};
 use crate::lower::LoweredRule;
 use crate::number::Number;
 use crate::source::Span;
@@ -11,7 +11,7 @@ use faramesh_core::decimal::Decimal;
 use faramesh_core::decision::Effect;
 use faramesh_core::policy::artifact::{Ask, Field, Op, Order, RuleEffect};
 use faramesh_core::policy::pattern;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Unconditional rules over several tools that are remembered, and pairs that are looked at: bounds the work on a
 /// hostile file.
@@ -22,7 +22,7 @@ pub(crate) fn agent(
     rules: &[LoweredRule],
     tables: &Tables,
     default: Effect,
-    diagnostics: &mut Vec<Diagnostic>,
+    diagnostics: &mut Findings,
 ) {
     unreachable(rules, diagnostics);
     absent_field_denies(rules, tables, diagnostics);
@@ -59,7 +59,7 @@ impl<'r> Decided<'r> {
 }
 
 /// Rules behind an unconditional one of the same or a wider pattern; `deny!` rules are asked first.
-fn unreachable(rules: &[LoweredRule], diagnostics: &mut Vec<Diagnostic>) {
+fn unreachable(rules: &[LoweredRule], diagnostics: &mut Findings) {
     let mut decided = Decided::default();
     for hard in [true, false] {
         for lowered in rules
@@ -82,7 +82,7 @@ fn unreachable(rules: &[LoweredRule], diagnostics: &mut Vec<Diagnostic>) {
 }
 
 /// `deny! * if args.path matches …` refuses every tool that has no `path`.
-fn absent_field_denies(rules: &[LoweredRule], tables: &Tables, diagnostics: &mut Vec<Diagnostic>) {
+fn absent_field_denies(rules: &[LoweredRule], tables: &Tables, diagnostics: &mut Findings) {
     for lowered in rules {
         let rule = &lowered.rule;
         if rule.effect.effect() != Effect::Deny || rule.pattern != "*" {
@@ -94,11 +94,12 @@ fn absent_field_denies(rules: &[LoweredRule], tables: &Tables, diagnostics: &mut
                 _ => None,
             })
         };
+        let guarded: HashSet<&Field> = asked()
+            .filter(|(_, ask)| **ask == Ask::Has)
+            .map(|(field, _)| field)
+            .collect();
         let unguarded = asked().find_map(|(field, ask)| match field {
-            Field::Args(path)
-                if *ask != Ask::Has
-                    && !asked().any(|(other, ask)| other == field && *ask == Ask::Has) =>
-            {
+            Field::Args(path) if *ask != Ask::Has && !guarded.contains(field) => {
                 Some(path.join("."))
             }
             _ => None,
@@ -122,17 +123,15 @@ fn absent_field_denies(rules: &[LoweredRule], tables: &Tables, diagnostics: &mut
     }
 }
 
+/// One field of one pattern's calls, compared with one number.
+type Threshold<'r> = (&'r str, &'r Field, &'r Decimal);
+
 /// `permit x if amount < 500` with `permit x if amount >= 500`: a call without an amount falls through.
-fn cover_hole(
-    rules: &[LoweredRule],
-    tables: &Tables,
-    default: Effect,
-    diagnostics: &mut Vec<Diagnostic>,
-) {
+fn cover_hole(rules: &[LoweredRule], tables: &Tables, default: Effect, diagnostics: &mut Findings) {
     if default != Effect::Deny {
         return;
     }
-    let mut seen: HashMap<(&str, &Field, &Decimal), Vec<(Order, Span)>> = HashMap::new();
+    let mut seen: HashMap<Threshold<'_>, Vec<(Order, Span)>> = HashMap::new();
     let mut asked = 0_usize;
     for (index, lowered) in rules.iter().enumerate() {
         let rule = &lowered.rule;
@@ -205,7 +204,7 @@ const fn complement(order: Order) -> Order {
 }
 
 /// `permit http/get if host == "…"`: the caller says which host it is.
-fn claimed(rules: &[LoweredRule], diagnostics: &mut Vec<Diagnostic>) {
+fn claimed(rules: &[LoweredRule], diagnostics: &mut Findings) {
     for lowered in rules
         .iter()
         .filter(|lowered| lowered.rule.effect == RuleEffect::Permit)

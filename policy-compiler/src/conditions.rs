@@ -3,7 +3,7 @@
 //! Invariants: a condition with a fault yields no program at all, never a weaker one; what a program tests is in the
 //! tables, each once.
 
-use crate::diagnostic::{Diagnostic, quoted};
+use crate::diagnostic::{Diagnostic, Findings, quoted};
 use crate::number::Number;
 use crate::source::Span;
 use crate::syntax::{Expr, ExprKind, Operator, Quantity, Unit, Word};
@@ -91,7 +91,7 @@ pub(crate) struct Lowered {
 pub(crate) fn lower(
     expr: &Expr,
     tables: &mut Tables,
-    diagnostics: &mut Vec<Diagnostic>,
+    diagnostics: &mut Findings,
 ) -> Option<Lowered> {
     let mut lowering = Lowering {
         tables,
@@ -149,7 +149,7 @@ fn limit(program: &[Op]) -> Option<(Number, String)> {
 
 struct Lowering<'a> {
     tables: &'a mut Tables,
-    diagnostics: &'a mut Vec<Diagnostic>,
+    diagnostics: &'a mut Findings,
     program: Vec<Op>,
     claimed: Vec<Word>,
 }

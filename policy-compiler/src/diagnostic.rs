@@ -12,6 +12,10 @@ use std::fmt;
 
 /// A source line longer than this is not shown, only named: nobody reads it and drawing it is slow.
 const SHOWN_LINE_BYTES_MAX: usize = 1_000;
+/// Bytes of source that one finding shows; places farther apart are named by their line.
+const SHOWN_BYTES_MAX: usize = 64 * 1024;
+/// Findings of one severity that are kept in memory.
+const KEPT_MAX: usize = 1_000;
 /// Characters of the input that a message repeats.
 const QUOTED_CHARS_MAX: usize = 60;
 
@@ -102,6 +106,45 @@ impl Diagnostic {
     }
 }
 
+/// The findings of one run, bounded: a hostile file has a fault a line and millions of lines.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    kept: Vec<Diagnostic>,
+    errors: usize,
+    warnings: usize,
+}
+
+impl Findings {
+    pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
+        let count = match diagnostic.severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        };
+        *count += 1;
+        if *count <= KEPT_MAX {
+            self.kept.push(diagnostic);
+        }
+    }
+
+    pub(crate) const fn has_errors(&self) -> bool {
+        self.errors > 0
+    }
+
+    /// No further error is kept: what would only make one readable need not be worked out.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.errors >= KEPT_MAX
+    }
+
+    /// How many there were, kept or not.
+    pub(crate) const fn count(&self) -> usize {
+        self.errors + self.warnings
+    }
+
+    pub(crate) fn into_vec(self) -> Vec<Diagnostic> {
+        self.kept
+    }
+}
+
 /// In the order of the file, errors before warnings at one place.
 pub(crate) fn sort(diagnostics: &mut [Diagnostic]) {
     diagnostics.sort_by(|a, b| {
@@ -174,19 +217,20 @@ fn group<'a>(source: &'a SourceFile, lines: &Lines<'a>, diagnostic: &'a Diagnost
     let title = level
         .primary_title(diagnostic.message.as_str())
         .id(diagnostic.number.as_str());
-    let mut group = match window(lines, diagnostic) {
+    let shown = window(lines, diagnostic);
+    let mut group = match shown {
         Some((first_line, window)) => {
             let snippet = Snippet::source(seen(source.text.get(window.range()).unwrap_or("")))
                 .line_start(first_line + 1)
                 .path(seen(&source.name))
-                .annotations(diagnostic.labels.iter().enumerate().map(|(index, label)| {
+                .annotations(near(diagnostic, window).enumerate().map(|(index, label)| {
                     let kind = if index == 0 {
                         AnnotationKind::Primary
                     } else {
                         AnnotationKind::Context
                     };
-                    let start = label.span.start.clamp(window.start, window.end) - window.start;
-                    let end = label.span.end.clamp(window.start, window.end) - window.start;
+                    let start = label.span.start - window.start;
+                    let end = label.span.end - window.start;
                     let text = (!label.text.is_empty()).then_some(label.text.as_str());
                     kind.span(start..end.max(start)).label(text)
                 }));
@@ -204,6 +248,10 @@ fn group<'a>(source: &'a SourceFile, lines: &Lines<'a>, diagnostic: &'a Diagnost
             None => title.element(Origin::path(seen(&source.name))),
         },
     };
+    for label in far(diagnostic, shown) {
+        let line = lines.position(label.span.start).line;
+        group = group.element(Level::NOTE.message(format!("{}: line {line}", label.text)));
+    }
     for note in &diagnostic.notes {
         group = group.element(Level::NOTE.message(note.as_str()));
     }
@@ -211,6 +259,23 @@ fn group<'a>(source: &'a SourceFile, lines: &Lines<'a>, diagnostic: &'a Diagnost
         group = group.element(Level::HELP.message(help.as_str()));
     }
     group
+}
+
+/// Places that lie in the lines shown.
+fn near(diagnostic: &Diagnostic, window: Span) -> impl Iterator<Item = &Label> {
+    let inside =
+        move |label: &&Label| label.span.start >= window.start && label.span.end <= window.end;
+    diagnostic.labels.iter().filter(inside)
+}
+
+/// Places beside the first that do not.
+fn far(diagnostic: &Diagnostic, shown: Option<(usize, Span)>) -> impl Iterator<Item = &Label> {
+    let outside = move |label: &&Label| {
+        shown.is_none_or(|(_, window)| {
+            label.span.start < window.start || label.span.end > window.end
+        })
+    };
+    diagnostic.labels.iter().skip(1).filter(outside)
 }
 
 /// Text as a terminal may show it: what it obeys or hides becomes a sign of the same number of bytes.
@@ -231,28 +296,24 @@ fn seen(text: &str) -> Cow<'_, str> {
 }
 
 /// The lines that a finding shows: only they are handed to the renderer, so that its cost does not grow with the file.
+/// `None` where the first place stands in a line that nobody reads.
 fn window(lines: &Lines<'_>, diagnostic: &Diagnostic) -> Option<(usize, Span)> {
-    let first = diagnostic
-        .labels
-        .iter()
-        .map(|label| lines.line(label.span.start))
-        .min()?;
-    let last = diagnostic
-        .labels
-        .iter()
-        .map(|label| lines.line(label.span.end))
-        .max()?;
+    let lines_of = |label: &Label| (lines.line(label.span.start), lines.line(label.span.end));
+    let shown = |(first, last): (usize, usize)| {
+        let sane = |line: usize| lines.range(line).len() <= SHOWN_LINE_BYTES_MAX;
+        let span = Span::new(lines.range(first).start, lines.range(last).end);
+        (sane(first) && sane(last) && span.end - span.start <= SHOWN_BYTES_MAX).then_some(span)
+    };
+    let mut reach = lines_of(diagnostic.labels.first()?);
+    let mut span = shown(reach)?;
     for label in &diagnostic.labels {
-        for line in [lines.line(label.span.start), lines.line(label.span.end)] {
-            if lines.range(line).len() > SHOWN_LINE_BYTES_MAX {
-                return None;
-            }
+        let (first, last) = lines_of(label);
+        let wider = (reach.0.min(first), reach.1.max(last));
+        if let Some(wide) = shown(wider) {
+            (reach, span) = (wider, wide);
         }
     }
-    Some((
-        first,
-        Span::new(lines.range(first).start, lines.range(last).end),
-    ))
+    Some((reach.0, span))
 }
 
 /// A finding as a stable value for programs.

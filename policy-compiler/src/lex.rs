@@ -4,7 +4,7 @@
 //! overlap; the last is always [`Kind::End`]. Words are cut small (`stripe/*` is three tokens) and glued together by the
 //! parser where the grammar wants a pattern, because the same signs mean other things in conditions.
 
-use crate::diagnostic::{Diagnostic, quoted};
+use crate::diagnostic::{Diagnostic, Findings, quoted};
 use crate::number::Number;
 use crate::source::Span;
 
@@ -52,7 +52,7 @@ pub(crate) struct Tokens {
 }
 
 /// Cuts a text; findings go to `diagnostics`, and what follows them is cut all the same.
-pub(crate) fn lex(text: &str, diagnostics: &mut Vec<Diagnostic>) -> Tokens {
+pub(crate) fn lex(text: &str, diagnostics: &mut Findings) -> Tokens {
     refuse_forbidden(text, diagnostics);
     let mut lexer = Lexer {
         text,
@@ -75,7 +75,7 @@ pub(crate) const fn is_invisible(character: char) -> bool {
         | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-fn refuse_forbidden(text: &str, diagnostics: &mut Vec<Diagnostic>) {
+fn refuse_forbidden(text: &str, diagnostics: &mut Findings) {
     let mut found = 0_usize;
     let mut characters = text.char_indices().peekable();
     while let Some((at, character)) = characters.next() {
@@ -111,7 +111,7 @@ struct Lexer<'a> {
     at: usize,
     first: bool,
     out: Tokens,
-    diagnostics: &'a mut Vec<Diagnostic>,
+    diagnostics: &'a mut Findings,
 }
 
 impl Lexer<'_> {
@@ -306,14 +306,14 @@ mod tests {
     use super::*;
 
     fn cut(text: &str) -> (Vec<String>, Vec<Diagnostic>) {
-        let mut diagnostics = Vec::new();
+        let mut diagnostics = Findings::default();
         let tokens = lex(text, &mut diagnostics);
         let shown = tokens
             .tokens
             .iter()
             .map(|token| text[token.span.range()].to_string())
             .collect();
-        (shown, diagnostics)
+        (shown, diagnostics.into_vec())
     }
 
     #[test]
@@ -331,9 +331,10 @@ mod tests {
 
     #[test]
     fn an_unknown_escape_keeps_both_characters_and_warns() {
-        let mut diagnostics = Vec::new();
+        let mut diagnostics = Findings::default();
         let tokens = lex(r#""^(go|npm)\s\\.\"""#, &mut diagnostics);
         assert_eq!(tokens.strings, [r#"^(go|npm)\s\.""#]);
+        let diagnostics = diagnostics.into_vec();
         assert_eq!(diagnostics.len(), 1);
         assert_eq!(diagnostics[0].number, Number::UnknownEscape);
     }

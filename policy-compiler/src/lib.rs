@@ -30,6 +30,7 @@ pub use source::{Position, SOURCE_BYTES_MAX, SourceFile, Span};
 
 pub use render::policy as render_policy;
 
+use diagnostic::Findings;
 use faramesh_core::policy::artifact;
 
 /// Findings that are shown; a file with more is not read to the end by anybody.
@@ -87,31 +88,31 @@ pub fn compile(source: &SourceFile, options: &Options) -> Outcome {
         );
         return refused(Diagnostic::new(Number::SourceTooLarge, message));
     }
-    let mut diagnostics = Vec::new();
+    let mut diagnostics = Findings::default();
     let tokens = lex::lex(&source.text, &mut diagnostics);
     let file = parse::parse(&source.text, &tokens, &mut diagnostics);
     let policy = lower::lower(&source.text, &file, &mut diagnostics);
-    let mut outcome = Outcome {
-        artifact: None,
-        diagnostics,
-    };
-    if !outcome.has_errors() {
+    let mut artifact = None;
+    if !diagnostics.has_errors() {
         // The core's own checks: the compiler cannot emit what no daemon would load.
         match artifact::encode(&policy) {
-            Ok(_) => outcome.artifact = Some(policy),
+            Ok(_) => artifact = Some(policy),
             Err(why) => {
                 let message = format!("the policy cannot be an artifact: {why}");
-                outcome
-                    .diagnostics
-                    .push(Diagnostic::new(Number::ArtifactRefused, message));
+                diagnostics.push(Diagnostic::new(Number::ArtifactRefused, message));
             }
         }
     }
+    let found = diagnostics.count();
+    let mut outcome = Outcome {
+        artifact,
+        diagnostics: diagnostics.into_vec(),
+    };
     if options.warnings == Warnings::Refuse && outcome.has_warnings() {
         outcome.artifact = None;
     }
     diagnostic::sort(&mut outcome.diagnostics);
-    cut(&mut outcome.diagnostics);
+    cut(&mut outcome.diagnostics, found);
     outcome
 }
 
@@ -156,8 +157,7 @@ fn refused(diagnostic: Diagnostic) -> Outcome {
 }
 
 /// Keeps errors rather than warnings where there are too many, and says that there were more.
-fn cut(diagnostics: &mut Vec<Diagnostic>) {
-    let all = diagnostics.len();
+fn cut(diagnostics: &mut Vec<Diagnostic>, all: usize) {
     if all <= DIAGNOSTICS_MAX {
         return;
     }

@@ -4,7 +4,7 @@
 
 use crate::check;
 use crate::conditions::{self, Tables};
-use crate::diagnostic::{Diagnostic, Severity, quoted};
+use crate::diagnostic::{Diagnostic, Findings, quoted};
 use crate::number::Number;
 use crate::render;
 use crate::settings::{self, Read};
@@ -34,7 +34,7 @@ pub(crate) struct LoweredRule {
 }
 
 /// Lowers a file. What it returns is worth something only if no error was found.
-pub(crate) fn lower(text: &str, file: &File, diagnostics: &mut Vec<Diagnostic>) -> Artifact {
+pub(crate) fn lower(text: &str, file: &File, diagnostics: &mut Findings) -> Artifact {
     let mut lowering = Lowering {
         lines: Lines::new(text),
         diagnostics,
@@ -44,7 +44,7 @@ pub(crate) fn lower(text: &str, file: &File, diagnostics: &mut Vec<Diagnostic>) 
 
 struct Lowering<'a> {
     lines: Lines<'a>,
-    diagnostics: &'a mut Vec<Diagnostic>,
+    diagnostics: &'a mut Findings,
 }
 
 /// Settings that were given, to find the second of a kind.
@@ -119,10 +119,7 @@ impl Lowering<'_> {
             .items
             .iter()
             .any(|item| matches!(item, Item::Block(block) if block.keyword.text == "agent"));
-        let faults = self
-            .diagnostics
-            .iter()
-            .any(|finding| finding.severity == Severity::Error);
+        let faults = self.diagnostics.has_errors();
         if agents.is_empty() && !any_agent && flat_item.is_none() && !faults {
             self.report(
                 Diagnostic::new(Number::NoAgent, "the file describes no agent")

@@ -3,7 +3,7 @@
 //! Invariants: every loop moves forward or ends; recursion is bounded by [`BLOCK_DEPTH_MAX`] and
 //! [`CONDITION_DEPTH_MAX`]; a tree that comes with an error is never lowered.
 
-use crate::diagnostic::{Diagnostic, alternatives, quoted};
+use crate::diagnostic::{Diagnostic, Findings, alternatives, quoted};
 use crate::lex::{Kind, Token, Tokens};
 use crate::number::Number;
 use crate::quantity;
@@ -19,7 +19,7 @@ use faramesh_core::policy::artifact::CONDITION_DEPTH_MAX;
 const BLOCK_DEPTH_MAX: usize = 16;
 
 /// Reads a file; findings go to `diagnostics`.
-pub(crate) fn parse(text: &str, tokens: &Tokens, diagnostics: &mut Vec<Diagnostic>) -> File {
+pub(crate) fn parse(text: &str, tokens: &Tokens, diagnostics: &mut Findings) -> File {
     let mut parser = Parser {
         text,
         tokens,
@@ -44,7 +44,7 @@ struct Parser<'a> {
     depth: usize,
     /// A block was left open and its parents close silently.
     unwinding: bool,
-    diagnostics: &'a mut Vec<Diagnostic>,
+    diagnostics: &'a mut Findings,
 }
 
 static END: Token = Token {
@@ -439,7 +439,10 @@ impl Parser<'_> {
         let effects = EFFECTS.iter().map(|(name, _)| *name);
         let clauses = CLAUSES.iter().map(|(name, _)| *name);
         let entries = place.entries().iter().map(|entry| entry.word);
-        let near = nearest(&word.text, effects.chain(clauses).chain(entries));
+        let near = match self.diagnostics.is_full() {
+            true => None,
+            false => nearest(&word.text, effects.chain(clauses).chain(entries)),
+        };
         let looks_like_rule = self.looks_like_rule();
         let is_effect = match near {
             Some(near) => vocabulary::effect(near).is_some(),

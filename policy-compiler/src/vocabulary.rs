@@ -316,7 +316,7 @@ impl Place {
 
     /// Where else a word may stand: for `budget` outside an agent.
     pub(crate) fn elsewhere(self, word: &str) -> Option<Place> {
-        [Place::Top, Place::Agent, Place::Settings("runtime")]
+        [Place::Agent, Place::Top, Place::Settings("runtime")]
             .into_iter()
             .find(|place| *place != self && place.entry(word).is_some())
     }
@@ -455,15 +455,18 @@ pub(crate) fn nearest(
         return None;
     }
     let lower = word.to_ascii_lowercase();
-    candidates
-        .filter(|candidate| *candidate != word)
-        .map(|candidate| (strsim::damerau_levenshtein(&lower, candidate), candidate))
-        .filter(|(distance, candidate)| {
-            let shorter = candidate.len().min(word.len());
-            *distance == 0 || (*distance <= 2 && distance * 3 <= shorter)
-        })
-        .min()
-        .map(|(_, candidate)| candidate)
+    let mut best: Option<(usize, &'static str)> = None;
+    for candidate in candidates.filter(|candidate| *candidate != word) {
+        let most = (candidate.len().min(word.len()) / 3).min(2);
+        if candidate.len().abs_diff(word.len()) > most {
+            continue;
+        }
+        let distance = strsim::osa_distance(&lower, candidate);
+        if distance <= most && best.is_none_or(|(least, _)| distance < least) {
+            best = Some((distance, candidate));
+        }
+    }
+    best.map(|(_, candidate)| candidate)
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 //! `testdata/accept` compiles to the rendering beside it. `FARAMESH_BLESS=1` writes the expectations anew.
 #![expect(
     clippy::expect_used,
-    clippy::panic,
     reason = "a test that cannot read its corpus has failed"
 )]
 

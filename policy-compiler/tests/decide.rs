@@ -3,7 +3,6 @@
 //! Only `tool`, `args` and `effect` must be there; what is there must hold.
 #![expect(
     clippy::expect_used,
-    clippy::panic,
     reason = "a test that cannot read its corpus has failed"
 )]
 

@@ -1,10 +1,5 @@
 //! Every block of the language's manual is compiled: ```` ```fms ```` without a finding, `in agent` inside an agent,
 //! `warns W…` and `rejected E…` with exactly that finding.
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot read the manual has failed"
-)]
 
 use faramesh_policy_compiler::{Options, SourceFile, Style, compile, render};
 use std::path::Path;

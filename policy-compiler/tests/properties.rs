@@ -217,6 +217,31 @@ fn no_more_than_a_hundred_findings_are_shown_and_errors_before_warnings() {
     assert_eq!(errors, 50);
 }
 
+#[test]
+fn places_that_are_far_apart_are_named_by_their_line_and_the_file_between_is_not_drawn() {
+    let text = format!(
+        "agent a {{ }}\n{}agent a {{ }}\n",
+        "# filler\n".repeat(500_000)
+    );
+    let (source, outcome) = compile_bytes("governance.fms", text.as_bytes(), &Options::default());
+    let shown = render(&source, &outcome.diagnostics, Style::Plain);
+    assert!(
+        shown.contains("governance.fms:500002:7") && shown.contains("first here: line 1"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_file_of_nothing_but_faults_is_refused_and_counted() {
+    let text = "permti a\n".repeat(90_000);
+    let (_, outcome) = compile_bytes("governance.fms", text.as_bytes(), &Options::default());
+    let last = outcome.diagnostics.last().expect("findings");
+    assert_eq!(
+        (outcome.diagnostics.len(), last.message.as_str()),
+        (101, "89900 more findings are not shown")
+    );
+}
+
 /// Pieces that policies are made of, well and badly.
 fn soup() -> impl Strategy<Value = String> {
     let pieces = prop::sample::select(vec![
