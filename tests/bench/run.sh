@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# The figures of docs/performance.md: builds in release, makes a stack of its own in development mode, measures, cleans up.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+target=${CARGO_TARGET_DIR:-$PWD/target}
+cargo build --release --workspace --locked
+cargo bench --locked -p faramesh-tests --bench decide -- --quiet
+
+# On the disk that holds the checkout: a tmpfs would make the figures of a journal that nobody has.
+dir=$(mktemp -d "$target/bench.XXXXXX")
+daemon=
+clean() { [ -z "$daemon" ] || { kill "$daemon" 2>/dev/null || true; wait "$daemon" 2>/dev/null || true; }; rm -rf "$dir"; }
+trap clean EXIT
+faramesh="$target/release/faramesh"
+cat > "$dir/governance.fms" <<'F'
+agent "bench" {
+  default deny
+  rules {
+    deny! shell/*
+    permit stripe/refund if amount < $500 and currency in ["USD", "EUR"]
+    defer stripe/refund if amount >= $500
+    permit crm/lookup
+  }
+}
+F
+"$faramesh" dev --dir "$dir" > "$dir/daemon.log" 2>&1 &
+daemon=$!
+for _ in $(seq 200); do "$faramesh" status --dir "$dir" >/dev/null 2>&1 && break; sleep 0.05; done
+"$faramesh" status --dir "$dir" >/dev/null || { cat "$dir/daemon.log"; exit 1; }
+FARAMESH_BENCH_DIR="$dir" FARAMESH_BENCH_SOCKET=$("$faramesh" status --dir "$dir" --format json | python3 -c 'import json,sys; print(json.load(sys.stdin)["agent_socket"])') \
+  cargo bench --locked -p faramesh-tests --bench wire
+"$faramesh" stop --dir "$dir"; wait "$daemon" || true; daemon=
+echo
+echo "memory at the end and the journal that the run wrote:"
+du -sh "$dir/.faramesh/state/journal" | cut -f1
+"$faramesh" audit verify --dir "$dir" | tail -n 3
