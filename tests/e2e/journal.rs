@@ -1,0 +1,173 @@
+//! What is on disk after the worst moments.
+
+use crate::{POLICY, development_policy};
+use faramesh_tests::World;
+use faramesh_tests::skip::root_or_skip;
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Each round kills while calls are in flight; what was answered must be there.
+#[test]
+fn every_answered_call_is_in_the_journal_after_kill_9_of_the_daemon() {
+    answered_calls_survive(|world| world.kill(world.daemon_pid()));
+}
+
+#[test]
+fn every_answered_call_is_in_the_journal_after_kill_9_of_the_signer() {
+    answered_calls_survive(|world| world.kill(world.signer_pid()));
+}
+
+fn answered_calls_survive(kill: impl Fn(&World)) {
+    let mut world = World::development(&development_policy());
+    let mut answered = Vec::new();
+    for round in 0..3 {
+        let askers: Vec<_> = (0..4)
+            .map(|n| {
+                let args = format!(r#"{{"id":"r{round}-{n}"}}"#);
+                let mut asker = world.command(&["govern", "--agent", "bot", "--tool", "crm/lookup", "--format", "json", "--args", &args]);
+                std::thread::spawn(move || asker.output().unwrap())
+            })
+            .collect();
+        kill(&world);
+        for asker in askers {
+            let output = asker.join().unwrap();
+            // An answer with a receipt is an answer; a client that found nobody has none.
+            if let Ok(json) = serde_json::from_slice::<serde_json::Value>(&output.stdout)
+                && json["effect"] == "permit"
+            {
+                answered.push(json);
+            }
+        }
+        world.wait_ready();
+        answered.push(world.govern("bot", "crm/lookup", "{}").json);
+    }
+    assert!(answered.len() >= 3);
+    for answer in &answered {
+        let seq = leaf_index(answer);
+        assert_eq!(world.record(seq)["record"]["kind"], "decision", "record {seq}");
+    }
+    let (code, report) = world.verify();
+    assert_eq!(code, 0, "{report}");
+}
+
+fn leaf_index(answer: &serde_json::Value) -> u64 {
+    answer["leaf_index"]
+        .as_u64()
+        .or_else(|| answer["receipt"]["leaf_index"].as_u64())
+        .unwrap_or_else(|| panic!("no leaf index in {answer}"))
+}
+
+#[test]
+fn a_flipped_byte_stops_the_daemon_and_changes_nothing_on_disk() {
+    let mut world = World::development(&development_policy());
+    for _ in 0..3 {
+        assert_eq!(world.govern("bot", "crm/lookup", "{}").effect, "permit");
+    }
+    world.stop();
+    let segment = segment(&world);
+    let file = fs::File::options().read(true).write(true).open(&segment).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 300).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x40], 300).unwrap();
+    let before = fs::read(&segment).unwrap();
+    world.spawn();
+    assert_eq!(world.wait_ended(), 65, "{}", world.log());
+    assert!(fs::read(&segment).unwrap() == before, "the journal was touched");
+    let (code, report) = world.verify();
+    assert_eq!(code, 1, "{report}");
+}
+
+#[test]
+fn a_journal_that_was_deleted_beside_its_signer_is_noticed_at_start() {
+    let mut world = World::development(&development_policy());
+    world.stop();
+    fs::remove_file(segment(&world)).unwrap();
+    world.spawn();
+    assert_eq!(world.wait_ended(), 65, "{}", world.log());
+}
+
+#[test]
+fn an_independent_verifier_that_knows_only_the_format_page_agrees() {
+    let mut world = World::development(&development_policy());
+    for n in 0..20 {
+        let _ = world.govern("bot", "stripe/refund", &format!(r#"{{"amount":{}}}"#, n * 10));
+    }
+    world.stop();
+    let python = |world: &World| {
+        Command::new("python3")
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/verifier/verify_journal.py"))
+            .arg(world.state("journal"))
+            .arg("--key")
+            .arg(world.state("etc").join("log.pub"))
+            .output()
+            .unwrap()
+    };
+    let genuine = python(&world);
+    assert_eq!(genuine.status.code(), Some(0), "{}{}", String::from_utf8_lossy(&genuine.stdout), String::from_utf8_lossy(&genuine.stderr));
+    let file = fs::File::options().read(true).write(true).open(segment(&world)).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 1_000).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], 1_000).unwrap();
+    assert_eq!(python(&world).status.code(), Some(1));
+    assert_eq!(world.verify().0, 1);
+}
+
+#[test]
+fn without_a_pinned_key_verify_says_that_it_cannot_tell() {
+    let mut world = World::development(&development_policy());
+    world.stop();
+    let copy = world.dir.join("copy");
+    fs::create_dir(&copy).unwrap();
+    fs::copy(segment(&world), copy.join(segment(&world).file_name().unwrap())).unwrap();
+    let output = world.faramesh(&["audit", "verify", copy.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("key not pinned"), "{text}");
+}
+
+#[test]
+fn the_state_has_the_owners_and_modes_that_the_manual_names() {
+    if !root_or_skip("the_state_has_the_owners_and_modes_that_the_manual_names") {
+        return;
+    }
+    use std::os::unix::fs::MetadataExt;
+    let world = World::enforced(POLICY);
+    let name = |uid: u32| nix::unistd::User::from_uid(uid.into()).unwrap().unwrap().name;
+    let group = |gid: u32| nix::unistd::Group::from_gid(gid.into()).unwrap().unwrap().name;
+    let look = |path: PathBuf| {
+        let meta = fs::metadata(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        format!("{}:{} {:o}", name(meta.uid()), group(meta.gid()), meta.mode() & 0o7777)
+    };
+    let uid = nix::unistd::User::from_name("faramesh-test").unwrap().unwrap().uid;
+    let run = world.state("run");
+    for (path, expected) in [
+        (world.state("etc").join("daemon.toml"), "root:root 644"),
+        (world.state("etc").join("policy.pub"), "root:root 644"),
+        (world.state("etc").join("log.pub"), "root:root 644"),
+        (world.state("etc").join("policy.key"), "root:root 600"),
+        (world.state("policy"), "root:faramesh 750"),
+        (world.state("signer"), "faramesh-signer:faramesh-signer 700"),
+        (run.clone(), "faramesh:faramesh 711"),
+        (run.join("admin.sock"), "faramesh:faramesh-operators 660"),
+        (run.join(format!("agents/{uid}")), "faramesh:faramesh-test 2750"),
+        (run.join(format!("agents/{uid}/agent.sock")), "faramesh:faramesh-test 660"),
+    ] {
+        assert_eq!(look(path.clone()), expected, "{}", path.display());
+    }
+    let journal = look(world.state("journal"));
+    assert!(journal.starts_with("faramesh:faramesh-audit ") && journal.ends_with("750"), "{journal}");
+    let attach = look(run.join("attach.sock"));
+    assert!(attach.ends_with(" 600"), "{attach}");
+}
+
+fn segment(world: &World) -> PathBuf {
+    let mut all: Vec<PathBuf> = fs::read_dir(world.state("journal"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "seg"))
+        .collect();
+    all.sort();
+    all.remove(0)
+}
