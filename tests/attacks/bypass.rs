@@ -35,7 +35,12 @@ fn agent_reads_the_signers_key() {
     let signer = world.state("signer");
     let key = signer.join("log.key");
     assert!(key.exists(), "the key is where the manual says");
-    let paths = [key, signer.join("head"), signer.clone(), world.state("etc").join("policy.key")];
+    let paths = [
+        key,
+        signer.join("head"),
+        signer.clone(),
+        world.state("etc").join("policy.key"),
+    ];
     let script = open_all(&paths.map(|p| p.display().to_string()));
     inside_prints(&world, &script, "[]");
 }
@@ -81,7 +86,11 @@ print(changed)
             world.dir.display().to_string(),
             world.dir.join(".faramesh").display().to_string(),
             world.state("policy").display().to_string(),
-            world.state("policy").join("manifests").display().to_string(),
+            world
+                .state("policy")
+                .join("manifests")
+                .display()
+                .to_string(),
         ],
     );
     inside_prints(&world, &script, "[]");
@@ -109,7 +118,8 @@ fn agent_reaches_the_operators_the_shims_and_the_signers_sockets() {
     }
     let world = World::enforced(POLICY);
     let run = world.state("run");
-    let sockets = ["admin.sock", "attach.sock", "signer.sock"].map(|name| run.join(name).display().to_string());
+    let sockets = ["admin.sock", "attach.sock", "signer.sock"]
+        .map(|name| run.join(name).display().to_string());
     let script = format!(
         r"
 import socket
@@ -185,7 +195,10 @@ fn agent_hides_a_program_in_the_x32_abi() {
         return;
     }
     let world = World::enforced(POLICY);
-    let inside = python(&world, "import ctypes\nctypes.CDLL(None).syscall(0x40000000 | 39)\nprint('survived')");
+    let inside = python(
+        &world,
+        "import ctypes\nctypes.CDLL(None).syscall(0x40000000 | 39)\nprint('survived')",
+    );
     assert!(!inside.stdout.contains("survived"), "{inside:?}");
     assert_ne!(inside.exit, 0);
 }
@@ -203,9 +216,18 @@ fn agent_inherits_a_secret_from_its_launchers_environment() {
         .env("LD_PRELOAD", "/tmp/evil.so")
         .output()
         .unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(!stdout.contains("do-not-show") && !stdout.contains("evil.so"), "{stdout}");
-    assert!(stderr.contains("AWS_SECRET_ACCESS_KEY") && !stderr.contains("do-not-show"), "{stderr}");
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(
+        !stdout.contains("do-not-show") && !stdout.contains("evil.so"),
+        "{stdout}"
+    );
+    assert!(
+        stderr.contains("AWS_SECRET_ACCESS_KEY") && !stderr.contains("do-not-show"),
+        "{stderr}"
+    );
 }
 
 #[test]
@@ -215,7 +237,18 @@ fn agent_survives_its_launcher() {
     }
     let world = World::enforced(POLICY);
     let marker = world.dir.join("workspace");
-    std::os::unix::fs::chown(&marker, Some(nix::unistd::User::from_name("faramesh-test").unwrap().unwrap().uid.as_raw()), None).unwrap();
+    std::os::unix::fs::chown(
+        &marker,
+        Some(
+            nix::unistd::User::from_name("faramesh-test")
+                .unwrap()
+                .unwrap()
+                .uid
+                .as_raw(),
+        ),
+        None,
+    )
+    .unwrap();
     let script = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        open('/proc/self/comm', 'w').write('ft-orphan')\n        print(os.getpid(), flush=True)\n        time.sleep(600)\n    os._exit(0)\ntime.sleep(600)";
     let mut launched = world
         .launcher(Some("bot"), &["/usr/bin/python3", "-I", "-u", "-c", script])
@@ -223,13 +256,23 @@ fn agent_survives_its_launcher() {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(launched.stdout.take().unwrap()), &mut line).unwrap();
-    let orphan: u32 = line.trim().parse().unwrap_or_else(|e| panic!("{e}: {line:?}"));
+    std::io::BufRead::read_line(
+        &mut std::io::BufReader::new(launched.stdout.take().unwrap()),
+        &mut line,
+    )
+    .unwrap();
+    let orphan: u32 = line
+        .trim()
+        .parse()
+        .unwrap_or_else(|e| panic!("{e}: {line:?}"));
     launched.kill().unwrap();
     launched.wait().unwrap();
     let began = std::time::Instant::now();
     while std::path::Path::new(&format!("/proc/{orphan}")).exists() {
-        assert!(began.elapsed().as_secs() < 20, "the orphan {orphan} lives on without its launcher");
+        assert!(
+            began.elapsed().as_secs() < 20,
+            "the orphan {orphan} lives on without its launcher"
+        );
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
 }

@@ -26,7 +26,10 @@ fn agent_kills_everything_it_can_reach() {
     }
     let world = World::enforced(POLICY);
     let before = world.daemon_pid();
-    let inside = python(&world, "import os\ntry:\n    os.kill(-1, 9); print('sent')\nexcept PermissionError:\n    print('EPERM')");
+    let inside = python(
+        &world,
+        "import os\ntry:\n    os.kill(-1, 9); print('sent')\nexcept PermissionError:\n    print('EPERM')",
+    );
     assert_eq!(inside.stdout.trim(), "EPERM", "{inside:?}");
     assert_eq!(world.daemon_pid(), before);
 }
@@ -80,7 +83,11 @@ print(*results)
 ",
         pid = world.daemon_pid()
     );
-    inside_prints(&world, &script, "EPERM EPERM EPERM refused refused refused refused");
+    inside_prints(
+        &world,
+        &script,
+        "EPERM EPERM EPERM refused refused refused refused",
+    );
 }
 
 #[test]
@@ -91,7 +98,10 @@ fn agent_floods_while_another_is_served() {
     let world = World::enforced(POLICY);
     let helper = world.binary("faramesh-test-ask").display().to_string();
     let mut flooder = world
-        .launcher(Some("bot"), &[&helper, "flood", "crm/lookup", "{}", "20000", "8"])
+        .launcher(
+            Some("bot"),
+            &[&helper, "flood", "crm/lookup", "{}", "20000", "8"],
+        )
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::null())
         .spawn()
@@ -100,7 +110,10 @@ fn agent_floods_while_another_is_served() {
         let answer = world.ask_as(Some("admin-bot"), &["govern", "crm/delete", "{}"]);
         assert_eq!(answer.effect, "permit", "{answer:?}");
     }
-    assert!(flooder.try_wait().unwrap().is_none(), "the flood ended before the others were served: make it longer");
+    assert!(
+        flooder.try_wait().unwrap().is_none(),
+        "the flood ended before the others were served: make it longer"
+    );
     let output = {
         let _ = flooder.kill();
         flooder.wait_with_output().unwrap()
@@ -134,9 +147,18 @@ sys.stdin.read()
         .spawn()
         .unwrap();
     let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(holder.stdout.take().unwrap()), &mut line).unwrap();
+    std::io::BufRead::read_line(
+        &mut std::io::BufReader::new(holder.stdout.take().unwrap()),
+        &mut line,
+    )
+    .unwrap();
     assert_eq!(line.trim(), "300");
-    assert_eq!(world.ask_as(Some("admin-bot"), &["govern", "crm/delete", "{}"]).effect, "permit");
+    assert_eq!(
+        world
+            .ask_as(Some("admin-bot"), &["govern", "crm/delete", "{}"])
+            .effect,
+        "permit"
+    );
     drop(holder.stdin.take());
     holder.wait().unwrap();
 }

@@ -14,7 +14,10 @@ fn agent_claims_to_be_another_agent() {
     let honest = world.ask_as(Some("bot"), &["govern", "crm/lookup", "{}", "bot"]);
     assert_eq!(honest.effect, "permit");
     let claimed = world.ask_as(Some("bot"), &["govern", "crm/delete", "{}", "admin-bot"]);
-    assert_eq!((claimed.effect.as_str(), claimed.code.as_str()), ("deny", "IDENTITY_UNVERIFIED"));
+    assert_eq!(
+        (claimed.effect.as_str(), claimed.code.as_str()),
+        ("deny", "IDENTITY_UNVERIFIED")
+    );
 }
 
 /// The agent's own user, but not launched by the shim: it reaches the socket and gets nothing.
@@ -24,17 +27,31 @@ fn a_process_of_the_agents_user_outside_any_session_asks() {
         return;
     }
     let world = World::enforced(POLICY);
-    let user = nix::unistd::User::from_name("faramesh-test").unwrap().unwrap();
-    let socket = world.state("run").join(format!("agents/{}/agent.sock", user.uid));
+    let user = nix::unistd::User::from_name("faramesh-test")
+        .unwrap()
+        .unwrap();
+    let socket = world
+        .state("run")
+        .join(format!("agents/{}/agent.sock", user.uid));
     let output = Command::new("setpriv")
-        .args([&format!("--reuid={}", user.uid), &format!("--regid={}", user.gid), "--clear-groups", "--"])
+        .args([
+            &format!("--reuid={}", user.uid),
+            &format!("--regid={}", user.gid),
+            "--clear-groups",
+            "--",
+        ])
         .arg(world.binary("faramesh-test-ask"))
         .args(["govern", "crm/lookup", "{}", "bot"])
         .env("FARAMESH_SOCKET", &socket)
         .output()
         .unwrap();
-    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
-    assert_eq!((&answer["effect"], &answer["code"]), (&"deny".into(), &"IDENTITY_UNVERIFIED".into()), "{answer}");
+    let answer: serde_json::Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+    assert_eq!(
+        (&answer["effect"], &answer["code"]),
+        (&"deny".into(), &"IDENTITY_UNVERIFIED".into()),
+        "{answer}"
+    );
 }
 
 #[test]
@@ -44,8 +61,15 @@ fn another_user_of_the_host_reaches_no_socket() {
     }
     let world = World::enforced(POLICY);
     let run = world.state("run");
-    let user = nix::unistd::User::from_name("faramesh-test").unwrap().unwrap();
-    for socket in ["admin.sock", "attach.sock", "signer.sock", &format!("agents/{}/agent.sock", user.uid)] {
+    let user = nix::unistd::User::from_name("faramesh-test")
+        .unwrap()
+        .unwrap();
+    for socket in [
+        "admin.sock",
+        "attach.sock",
+        "signer.sock",
+        &format!("agents/{}/agent.sock", user.uid),
+    ] {
         let output = Command::new("setpriv")
             .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
             .arg(world.binary("faramesh-test-ask"))
@@ -69,7 +93,18 @@ fn agent_attaches_again_from_inside_its_session() {
     let workspace = world.dir.join("workspace").display().to_string();
     let inside = world.agent_named(
         Some("bot"),
-        &[&shim, "--attach", &attach, "--workspace", &workspace, "--agent", "admin-bot", "--", "/bin/echo", "attached"],
+        &[
+            &shim,
+            "--attach",
+            &attach,
+            "--workspace",
+            &workspace,
+            "--agent",
+            "admin-bot",
+            "--",
+            "/bin/echo",
+            "attached",
+        ],
     );
     assert!(!inside.stdout.contains("attached"), "{inside:?}");
     assert_ne!(inside.exit, 0);
@@ -81,10 +116,19 @@ fn daemons_user_cannot_read_either_key() {
         return;
     }
     let world = World::enforced(POLICY);
-    for key in [world.state("signer").join("log.key"), world.state("etc").join("policy.key")] {
+    for key in [
+        world.state("signer").join("log.key"),
+        world.state("etc").join("policy.key"),
+    ] {
         assert!(key.exists(), "{}", key.display());
         let status = Command::new("setpriv")
-            .args(["--reuid=faramesh", "--regid=faramesh", "--init-groups", "--", "cat"])
+            .args([
+                "--reuid=faramesh",
+                "--regid=faramesh",
+                "--init-groups",
+                "--",
+                "cat",
+            ])
             .arg(&key)
             .stderr(std::process::Stdio::null())
             .stdout(std::process::Stdio::null())

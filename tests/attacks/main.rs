@@ -5,7 +5,6 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
-    missing_docs,
     reason = "tests"
 )]
 
@@ -38,5 +37,11 @@ fn python(world: &World, script: &str) -> faramesh_tests::Inside {
 #[track_caller]
 fn inside_prints(world: &World, script: &str, expected: &str) {
     let inside = python(world, script);
-    assert_eq!(inside.stdout.trim(), expected, "{}\n{}", inside.stderr, world.log());
+    assert_eq!(
+        inside.stdout.trim(),
+        expected,
+        "{}\n{}",
+        inside.stderr,
+        world.log()
+    );
 }

@@ -24,11 +24,16 @@ use std::hint::black_box;
 const SIZES: [usize; 4] = [10, 100, 1_000, 10_000];
 const ARGUMENTS: &[u8] =
     br#"{"amount":80,"currency":"USD","customer":"c-1042","order":"o-77","reason":"damaged in transit, photo attached"}"#;
-const NOW: Time = Time { wall_ms: 1_800_000_000_000, boot_ms: 5_000_000 };
+const NOW: Time = Time {
+    wall_ms: 1_800_000_000_000,
+    boot_ms: 5_000_000,
+};
 
 /// `rules` rules over as many tools, a tenth of them with an expression, one `deny!` pattern and a pattern rule in between.
 fn policy(rules: usize) -> Policy {
-    let mut text = String::from("agent \"bench\" {\n  default deny\n  rules {\n    deny! shell/*\n    deny vault/*\n");
+    let mut text = String::from(
+        "agent \"bench\" {\n  default deny\n  rules {\n    deny! shell/*\n    deny vault/*\n",
+    );
     for n in 0..rules.saturating_sub(3) {
         let condition = match n % 10 {
             0 => "if currency matches \"^(USD|EUR)$\"",
@@ -37,7 +42,9 @@ fn policy(rules: usize) -> Policy {
         };
         writeln!(text, "    permit area{}/tool{n} {condition}", n % 97).unwrap();
     }
-    text.push_str("    permit stripe/refund if amount < $500 and currency in [\"USD\", \"EUR\"]\n  }\n}\n");
+    text.push_str(
+        "    permit stripe/refund if amount < $500 and currency in [\"USD\", \"EUR\"]\n  }\n}\n",
+    );
     Policy::load(&compile(&text)).unwrap()
 }
 
@@ -48,7 +55,9 @@ fn call() -> Attested {
 
 fn unit(c: &mut Criterion) {
     let block = [7_u8; 512];
-    c.bench_function("sha256-512B", |b| b.iter(|| Sha256::digest(black_box(&block))));
+    c.bench_function("sha256-512B", |b| {
+        b.iter(|| Sha256::digest(black_box(&block)))
+    });
 }
 
 fn evaluation(c: &mut Criterion) {
@@ -64,7 +73,9 @@ fn evaluation(c: &mut Criterion) {
 }
 
 fn acceptance(c: &mut Criterion) {
-    c.bench_function("accept-115B", |b| b.iter(|| accept("stripe/refund", "bench", black_box(ARGUMENTS)).unwrap()));
+    c.bench_function("accept-115B", |b| {
+        b.iter(|| accept("stripe/refund", "bench", black_box(ARGUMENTS)).unwrap())
+    });
 }
 
 fn record_of(attested: &Attested, policy: &Policy, state: &State) -> Body {
@@ -84,7 +95,13 @@ fn record_of(attested: &Attested, policy: &Policy, state: &State) -> Body {
 }
 
 fn header(seq: u64, prev: [u8; 32]) -> Header {
-    Header { seq, prev, stack: "bench".into(), mode: RunMode::Enforced, time: NOW }
+    Header {
+        seq,
+        prev,
+        stack: "bench".into(),
+        mode: RunMode::Enforced,
+        time: NOW,
+    }
 }
 
 /// Decide, write the record, hash the leaf, grow the tree: everything but the disk and the signature.
@@ -93,7 +110,8 @@ fn pipeline(c: &mut Criterion) {
     let (mut seq, mut prev, mut frontier) = (0, [0; 32], Frontier::default());
     c.bench_function("decide-record-hash", |b| {
         b.iter(|| {
-            let encoded = record::encode(&header(seq, prev), &record_of(&call, &policy, &state)).unwrap();
+            let encoded =
+                record::encode(&header(seq, prev), &record_of(&call, &policy, &state)).unwrap();
             prev = tree::leaf_hash(&encoded.record);
             frontier.push(prev).unwrap();
             seq += 1;
@@ -101,14 +119,18 @@ fn pipeline(c: &mut Criterion) {
     });
     let encoded = record::encode(&header(0, prev), &record_of(&call, &policy, &state)).unwrap();
     let bytes = [encoded.record, encoded.detail].concat();
-    c.bench_function("sha256-of-that-record", |b| b.iter(|| Sha256::digest(black_box(&bytes))));
+    c.bench_function("sha256-of-that-record", |b| {
+        b.iter(|| Sha256::digest(black_box(&bytes)))
+    });
 }
 
 fn loading(c: &mut Criterion) {
     let bytes = faramesh_core::policy::artifact::encode(policy(10_000).artifact()).unwrap();
     let mut group = c.benchmark_group("load");
     group.sample_size(10);
-    group.bench_function("10000-rules", |b| b.iter(|| Policy::load(black_box(&bytes)).unwrap()));
+    group.bench_function("10000-rules", |b| {
+        b.iter(|| Policy::load(black_box(&bytes)).unwrap())
+    });
     group.finish();
 }
 
@@ -119,8 +141,13 @@ fn median_ns(name: &str) -> f64 {
         || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
         std::path::PathBuf::from,
     );
-    let text = std::fs::read_to_string(target.join("criterion").join(name).join("new/estimates.json"))
-        .expect("criterion measured it");
+    let text = std::fs::read_to_string(
+        target
+            .join("criterion")
+            .join(name)
+            .join("new/estimates.json"),
+    )
+    .expect("criterion measured it");
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
     value["median"]["point_estimate"].as_f64().unwrap()
 }
@@ -134,14 +161,36 @@ fn main() {
     benches();
     Criterion::default().configure_from_args().final_summary();
     let unit = median_ns("sha256-512B");
-    println!("\nSHA-256 of 512 B: {unit:.0} ns; strict parse of 115 B: {:.0} ns", median_ns("accept-115B"));
+    println!(
+        "\nSHA-256 of 512 B: {unit:.0} ns; strict parse of 115 B: {:.0} ns",
+        median_ns("accept-115B")
+    );
     for size in SIZES {
-        println!("evaluate, {size} rules: {:.0} ns", median_ns(&format!("evaluate/{size}")));
+        println!(
+            "evaluate, {size} rules: {:.0} ns",
+            median_ns(&format!("evaluate/{size}"))
+        );
     }
     let (least, most) = (median_ns("evaluate/10"), median_ns("evaluate/10000"));
-    print("evaluation at 10,000 rules / SHA-256 of 512 B", most / unit, 2.0);
-    print("evaluation at 10,000 rules / at 10 rules", most / least, 1.6);
+    print(
+        "evaluation at 10,000 rules / SHA-256 of 512 B",
+        most / unit,
+        2.0,
+    );
+    print(
+        "evaluation at 10,000 rules / at 10 rules",
+        most / least,
+        1.6,
+    );
     let record = median_ns("sha256-of-that-record");
-    print("decide + record + hash / SHA-256 of the same record", median_ns("decide-record-hash") / record, 5.0);
-    print("artifact load, 10,000 rules of which a tenth has an expression, ms", median_ns("load/10000-rules") / 1e6, 5.0);
+    print(
+        "decide + record + hash / SHA-256 of the same record",
+        median_ns("decide-record-hash") / record,
+        5.0,
+    );
+    print(
+        "artifact load, 10,000 rules of which a tenth has an expression, ms",
+        median_ns("load/10000-rules") / 1e6,
+        5.0,
+    );
 }

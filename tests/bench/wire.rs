@@ -16,7 +16,9 @@
 
 use faramesh_proto::v1::agent_client::AgentClient;
 use faramesh_proto::v1::agent_server::{Agent, AgentServer};
-use faramesh_proto::v1::{Effect, GovernReply, GovernRequest, OutcomeReply, OutcomeRequest, Receipt};
+use faramesh_proto::v1::{
+    Effect, GovernReply, GovernRequest, OutcomeReply, OutcomeRequest, Receipt,
+};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -53,7 +55,10 @@ impl Agent for Echo {
     async fn can(&self, request: Request<GovernRequest>) -> Result<Response<GovernReply>, Status> {
         self.govern(request).await
     }
-    async fn report_outcome(&self, _: Request<OutcomeRequest>) -> Result<Response<OutcomeReply>, Status> {
+    async fn report_outcome(
+        &self,
+        _: Request<OutcomeRequest>,
+    ) -> Result<Response<OutcomeReply>, Status> {
         Ok(Response::new(OutcomeReply::default()))
     }
 }
@@ -75,18 +80,34 @@ fn reply() -> GovernReply {
 
 fn serve_echo(socket: &Path, disk: Option<&Path>) {
     let disk = disk.map(|path| {
-        let file = File::options().create(true).truncate(true).read(true).write(true).open(path).unwrap();
+        let file = File::options()
+            .create(true)
+            .truncate(true)
+            .read(true)
+            .write(true)
+            .open(path)
+            .unwrap();
         for block in 0..64 {
             file.write_all_at(&vec![0; 1 << 20], block << 20).unwrap();
         }
         file.sync_all().unwrap();
         (file, std::sync::atomic::AtomicU64::new(0))
     });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let listener = tokio::net::UnixListener::bind(socket).unwrap();
-        let service = AgentServer::new(Echo { disk, reply: reply() });
-        Server::builder().add_service(service).serve_with_incoming(UnixListenerStream::new(listener)).await.unwrap();
+        let service = AgentServer::new(Echo {
+            disk,
+            reply: reply(),
+        });
+        Server::builder()
+            .add_service(service)
+            .serve_with_incoming(UnixListenerStream::new(listener))
+            .await
+            .unwrap();
     });
 }
 
@@ -125,8 +146,18 @@ async fn slice(channels: &[Channel], callers: usize) -> (Vec<u64>, f64) {
                         tool: "stripe/refund".into(),
                         arguments: ARGUMENTS.to_vec(),
                     };
-                    let reply = client.govern(request).await.expect("an answer").into_inner();
-                    assert_eq!(reply.effect(), Effect::Permit, "{}: {}", reply.code, reply.message);
+                    let reply = client
+                        .govern(request)
+                        .await
+                        .expect("an answer")
+                        .into_inner();
+                    assert_eq!(
+                        reply.effect(),
+                        Effect::Permit,
+                        "{}: {}",
+                        reply.code,
+                        reply.message
+                    );
                     seen.push(u64::try_from(at.elapsed().as_nanos()).unwrap());
                 }
                 seen
@@ -153,7 +184,12 @@ fn microseconds(sorted: &[u64], quantile: f64) -> f64 {
 
 /// Rounds of alternating slices over `servers`; prints a line each and returns the medians of the p50s' and rates' ratios
 /// to the first server.
-async fn measure(servers: &[(&str, &Path)], callers: usize, connections: usize, rounds: usize) -> Vec<(f64, f64)> {
+async fn measure(
+    servers: &[(&str, &Path)],
+    callers: usize,
+    connections: usize,
+    rounds: usize,
+) -> Vec<(f64, f64)> {
     let mut channels = Vec::new();
     for (_, socket) in servers {
         let mut set = Vec::new();
@@ -176,7 +212,9 @@ async fn measure(servers: &[(&str, &Path)], callers: usize, connections: usize, 
             }
         }
     }
-    let ratios = |set: &[Vec<f64>], n: usize| median(set[n].iter().zip(&set[0]).map(|(a, b)| a / b).collect());
+    let ratios = |set: &[Vec<f64>], n: usize| {
+        median(set[n].iter().zip(&set[0]).map(|(a, b)| a / b).collect())
+    };
     let mut result = Vec::new();
     for (n, (name, _)) in servers.iter().enumerate() {
         let pair = (ratios(&p50, n), ratios(&rate, n));
@@ -194,33 +232,61 @@ async fn measure(servers: &[(&str, &Path)], callers: usize, connections: usize, 
 }
 
 fn main() {
-    let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let args: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| a != "--bench")
+        .collect();
     match args.first().map(String::as_str) {
         Some("echo") => return serve_echo(Path::new(&args[1]), None),
         Some("echo-sync") => return serve_echo(Path::new(&args[1]), Some(Path::new(&args[2]))),
         _ => {}
     }
-    let govern = PathBuf::from(std::env::var_os("FARAMESH_BENCH_SOCKET").expect("FARAMESH_BENCH_SOCKET: see run.sh"));
-    let scratch = PathBuf::from(std::env::var_os("FARAMESH_BENCH_DIR").expect("FARAMESH_BENCH_DIR: see run.sh"));
+    let govern = PathBuf::from(
+        std::env::var_os("FARAMESH_BENCH_SOCKET").expect("FARAMESH_BENCH_SOCKET: see run.sh"),
+    );
+    let scratch = PathBuf::from(
+        std::env::var_os("FARAMESH_BENCH_DIR").expect("FARAMESH_BENCH_DIR: see run.sh"),
+    );
     let (echo, sync) = (scratch.join("echo.sock"), scratch.join("sync.sock"));
     let me = std::env::current_exe().unwrap();
     let _servers = [
         Server_(Command::new(&me).arg("echo").arg(&echo).spawn().unwrap()),
-        Server_(Command::new(&me).arg("echo-sync").arg(&sync).arg(scratch.join("floor")).spawn().unwrap()),
+        Server_(
+            Command::new(&me)
+                .arg("echo-sync")
+                .arg(&sync)
+                .arg(scratch.join("floor"))
+                .spawn()
+                .unwrap(),
+        ),
     ];
-    let rounds = std::env::var("FARAMESH_BENCH_ROUNDS").ok().and_then(|v| v.parse().ok()).unwrap_or(7);
-    println!("| callers:connections | server | p50 µs | p99 µs | thousand/s | p50 ratio | rate ratio |");
+    let rounds = std::env::var("FARAMESH_BENCH_ROUNDS")
+        .ok()
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(7);
+    println!(
+        "| callers:connections | server | p50 µs | p99 µs | thousand/s | p50 ratio | rate ratio |"
+    );
     println!("|---|---|---|---|---|---|---|");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let mut verdicts = Vec::new();
         for (callers, connections) in SHAPES {
             if callers == 1 {
-                let pairs = [("echo, then its own fdatasync", sync.as_path()), ("Govern, durable", govern.as_path())];
+                let pairs = [
+                    ("echo, then its own fdatasync", sync.as_path()),
+                    ("Govern, durable", govern.as_path()),
+                ];
                 let ratios = measure(&pairs, 1, 1, rounds).await;
                 verdicts.push(("Govern p50, one client", ratios[1].0, 1.4, true));
             } else {
-                let pairs = [("echo", echo.as_path()), ("Govern, durable", govern.as_path())];
+                let pairs = [
+                    ("echo", echo.as_path()),
+                    ("Govern, durable", govern.as_path()),
+                ];
                 let ratios = measure(&pairs, callers, connections, rounds).await;
                 let (name, target) = match connections {
                     1 => ("Govern rate, 64 callers on 1 connection", 0.75),
@@ -232,7 +298,11 @@ fn main() {
         }
         println!();
         for (name, measured, target, at_most) in verdicts {
-            let (met, sign) = if at_most { (measured <= target, "≤") } else { (measured >= target, "≥") };
+            let (met, sign) = if at_most {
+                (measured <= target, "≤")
+            } else {
+                (measured >= target, "≥")
+            };
             let word = if met { "met" } else { "MISSED" };
             println!("- {name}: {measured:.2} × the floor, target {sign} {target}: {word}");
         }

@@ -12,11 +12,17 @@ fn a_permitted_call_is_answered_after_its_record_is_in_the_journal() {
     }
     let world = World::enforced(POLICY);
     let answer = world.ask("crm/lookup", r#"{"id":"c-1"}"#);
-    assert_eq!((answer.effect.as_str(), answer.code.as_str()), ("permit", ""));
+    assert_eq!(
+        (answer.effect.as_str(), answer.code.as_str()),
+        ("permit", "")
+    );
     let sealed: Value = serde_json::from_str(answer.json["record"].as_str().unwrap()).unwrap();
     let found = world.record(answer.json["leaf_index"].as_u64().unwrap());
     assert_eq!(found["record"], sealed);
-    assert_eq!((&sealed["agent"], &sealed["attested"], &sealed["mode"]), (&json!("bot"), &json!(true), &json!("enforced")));
+    assert_eq!(
+        (&sealed["agent"], &sealed["attested"], &sealed["mode"]),
+        (&json!("bot"), &json!(true), &json!("enforced"))
+    );
     assert_eq!(world.verify().0, 0);
 }
 
@@ -27,7 +33,10 @@ fn a_deferred_call_says_that_a_person_has_to_look() {
     }
     let world = World::enforced(POLICY);
     let answer = world.ask("stripe/refund", r#"{"amount":250}"#);
-    assert_eq!((answer.effect.as_str(), answer.code.as_str(), answer.exit), ("defer", "POLICY_DEFER", 10));
+    assert_eq!(
+        (answer.effect.as_str(), answer.code.as_str(), answer.exit),
+        ("defer", "POLICY_DEFER", 10)
+    );
     assert_eq!(answer.message, "a person looks at refunds of $100 and more");
     assert_eq!(answer.json["resolution"], "manual_audit");
 }
@@ -39,25 +48,37 @@ fn a_denied_call_says_why_and_an_enforced_policy_shows_no_rule() {
     }
     let world = World::enforced(POLICY);
     let answer = world.ask("mail/send", r#"{"to":"eve@evil.test"}"#);
-    assert_eq!((answer.effect.as_str(), answer.code.as_str(), answer.exit), ("deny", "POLICY_DENY", 11));
+    assert_eq!(
+        (answer.effect.as_str(), answer.code.as_str(), answer.exit),
+        ("deny", "POLICY_DENY", 11)
+    );
     assert_eq!(answer.message, "mail goes to example.com only");
     assert_eq!(answer.json["rule"], Value::Null);
     let record = answer.json["record"].as_str().unwrap();
-    assert!(!record.contains("matches") && !record.contains("eve@evil.test"), "{record}");
+    assert!(
+        !record.contains("matches") && !record.contains("eve@evil.test"),
+        "{record}"
+    );
 }
 
 #[test]
 fn a_call_that_no_rule_speaks_of_gets_the_default() {
     let world = World::development(&development_policy());
     let answer = world.govern("bot", "db/drop", "{}");
-    assert_eq!((answer.effect.as_str(), answer.code.as_str(), answer.exit), ("deny", "POLICY_DENY", 11));
+    assert_eq!(
+        (answer.effect.as_str(), answer.code.as_str(), answer.exit),
+        ("deny", "POLICY_DENY", 11)
+    );
 }
 
 #[test]
 fn a_field_that_is_missing_never_helps_the_agent() {
     let world = World::development(&development_policy());
     let missing = world.govern("bot", "stripe/refund", "{}");
-    assert_eq!(missing.effect, "deny", "the default decides, and no permit is possible: {missing:?}");
+    assert_eq!(
+        missing.effect, "deny",
+        "the default decides, and no permit is possible: {missing:?}"
+    );
     let quoted = world.govern("bot", "stripe/refund", r#"{"amount":"80"}"#);
     assert_ne!(quoted.effect, "permit");
     assert_eq!(quoted.json["missing"], json!(["args.amount"]));
@@ -69,15 +90,28 @@ fn a_malformed_call_is_refused_with_a_reason_and_counted_in_a_dropped_record() {
     for (args, why) in [
         (r#"{"a":1,"a":2}"#, "a key twice"),
         (r#"{"a":"\ud800"}"#, "a lone surrogate"),
-        (&format!("{}1{}", "[".repeat(40), "]".repeat(40)), "an array, and too deep"),
-        (&format!("{{\"a\":{}1{}}}", "[".repeat(40), "]".repeat(40)), "too deep"),
-        (&format!("{{\"a\":1{}}}", "0".repeat(1_001)), "too many digits"),
+        (
+            &format!("{}1{}", "[".repeat(40), "]".repeat(40)),
+            "an array, and too deep",
+        ),
+        (
+            &format!("{{\"a\":{}1{}}}", "[".repeat(40), "]".repeat(40)),
+            "too deep",
+        ),
+        (
+            &format!("{{\"a\":1{}}}", "0".repeat(1_001)),
+            "too many digits",
+        ),
         (r#"{"a":1e1001}"#, "too large an exponent"),
         (r#"{"a":1} x"#, "something after it"),
         ("", "nothing"),
     ] {
         let answer = world.govern("bot", "crm/lookup", args);
-        assert_eq!((answer.effect.as_str(), answer.code.as_str()), ("deny", "CALL_INVALID"), "{why}: {answer:?}");
+        assert_eq!(
+            (answer.effect.as_str(), answer.code.as_str()),
+            ("deny", "CALL_INVALID"),
+            "{why}: {answer:?}"
+        );
         assert!(!answer.message.is_empty(), "{why}");
     }
     // The next record makes the batch that carries the counts.
@@ -88,7 +122,12 @@ fn a_malformed_call_is_refused_with_a_reason_and_counted_in_a_dropped_record() {
         .filter(|r| r["record"]["kind"] == "dropped")
         .flat_map(|r| r["record"]["counts"].as_array().unwrap().clone())
         .filter(|count| count.to_string().contains("CALL_INVALID"))
-        .map(|count| count.as_array().map_or_else(|| count["count"].as_u64(), |c| c.last().unwrap().as_u64()).unwrap())
+        .map(|count| {
+            count
+                .as_array()
+                .map_or_else(|| count["count"].as_u64(), |c| c.last().unwrap().as_u64())
+                .unwrap()
+        })
         .sum();
     assert_eq!(dropped, 8);
 }
@@ -99,11 +138,23 @@ fn development_is_said_in_every_record_and_by_status() {
     assert_eq!(world.govern("bot", "crm/lookup", "{}").effect, "permit");
     let records = world.records(50);
     assert!(records.len() >= 3, "{records:?}");
-    assert!(records.iter().all(|r| r["record"]["mode"] == "development"), "{records:?}");
-    let decision = records.iter().rfind(|r| r["record"]["kind"] == "decision").unwrap();
+    assert!(
+        records.iter().all(|r| r["record"]["mode"] == "development"),
+        "{records:?}"
+    );
+    let decision = records
+        .iter()
+        .rfind(|r| r["record"]["kind"] == "decision")
+        .unwrap();
     assert_eq!(decision["record"]["attested"], false);
     assert_eq!(world.status()["mode"], "development");
-    assert!(world.log().contains("any process of this user can be any agent"), "{}", world.log());
+    assert!(
+        world
+            .log()
+            .contains("any process of this user can be any agent"),
+        "{}",
+        world.log()
+    );
 }
 
 #[test]
@@ -120,9 +171,16 @@ fn each_agent_of_a_file_has_its_own_rules() {
         ("writer", "crm/lookup", "deny"),
         ("writer", "crm/update", "permit"),
     ] {
-        assert_eq!(world.govern(agent, tool, "{}").effect, effect, "{agent} {tool}");
+        assert_eq!(
+            world.govern(agent, tool, "{}").effect,
+            effect,
+            "{agent} {tool}"
+        );
     }
-    assert_eq!(world.govern("nobody", "crm/lookup", "{}").code, "IDENTITY_UNVERIFIED");
+    assert_eq!(
+        world.govern("nobody", "crm/lookup", "{}").code,
+        "IDENTITY_UNVERIFIED"
+    );
 }
 
 #[test]
@@ -132,10 +190,17 @@ fn shadow_mode_lets_a_denial_pass_says_so_and_never_shadows_deny_with_a_bang() {
     let shadowed = world.govern("bot", "db/drop", "{}");
     assert_eq!((shadowed.effect.as_str(), shadowed.exit), ("permit", 0));
     assert_eq!(world.govern("bot", "shell/exec", "{}").effect, "deny");
-    let decision = world.records(20).into_iter().rfind(|r| r["record"]["would"] == "deny").expect("a record with would");
+    let decision = world
+        .records(20)
+        .into_iter()
+        .rfind(|r| r["record"]["would"] == "deny")
+        .expect("a record with would");
     assert_eq!(decision["record"]["effect"], "permit");
     let (_, report) = world.verify();
-    assert!(report.to_string().contains("shadow"), "verify names the span: {report}");
+    assert!(
+        report.to_string().contains("shadow"),
+        "verify names the span: {report}"
+    );
 }
 
 #[test]
@@ -147,5 +212,8 @@ fn an_operators_question_in_the_enforced_set_up_is_recorded_as_a_probe() {
     let answer = world.govern("bot", "crm/lookup", "{}");
     assert_eq!((answer.effect.as_str(), answer.exit), ("permit", 0));
     let record = world.records(1).remove(0);
-    assert_eq!((&record["record"]["kind"], &record["record"]["door"]), (&json!("decision"), &json!("probe")));
+    assert_eq!(
+        (&record["record"]["kind"], &record["record"]["door"]),
+        (&json!("decision"), &json!("probe"))
+    );
 }

@@ -26,7 +26,17 @@ fn answered_calls_survive(kill: impl Fn(&World)) {
         let askers: Vec<_> = (0..4)
             .map(|n| {
                 let args = format!(r#"{{"id":"r{round}-{n}"}}"#);
-                let mut asker = world.command(&["govern", "--agent", "bot", "--tool", "crm/lookup", "--format", "json", "--args", &args]);
+                let mut asker = world.command(&[
+                    "govern",
+                    "--agent",
+                    "bot",
+                    "--tool",
+                    "crm/lookup",
+                    "--format",
+                    "json",
+                    "--args",
+                    &args,
+                ]);
                 std::thread::spawn(move || asker.output().unwrap())
             })
             .collect();
@@ -46,7 +56,11 @@ fn answered_calls_survive(kill: impl Fn(&World)) {
     assert!(answered.len() >= 3);
     for answer in &answered {
         let seq = leaf_index(answer);
-        assert_eq!(world.record(seq)["record"]["kind"], "decision", "record {seq}");
+        assert_eq!(
+            world.record(seq)["record"]["kind"],
+            "decision",
+            "record {seq}"
+        );
     }
     let (code, report) = world.verify();
     assert_eq!(code, 0, "{report}");
@@ -67,14 +81,21 @@ fn a_flipped_byte_stops_the_daemon_and_changes_nothing_on_disk() {
     }
     world.stop();
     let segment = segment(&world);
-    let file = fs::File::options().read(true).write(true).open(&segment).unwrap();
+    let file = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(&segment)
+        .unwrap();
     let mut byte = [0];
     file.read_exact_at(&mut byte, 300).unwrap();
     file.write_all_at(&[byte[0] ^ 0x40], 300).unwrap();
     let before = fs::read(&segment).unwrap();
     world.spawn();
     assert_eq!(world.wait_ended(), 65, "{}", world.log());
-    assert!(fs::read(&segment).unwrap() == before, "the journal was touched");
+    assert!(
+        fs::read(&segment).unwrap() == before,
+        "the journal was touched"
+    );
     let (code, report) = world.verify();
     assert_eq!(code, 1, "{report}");
 }
@@ -92,12 +113,19 @@ fn a_journal_that_was_deleted_beside_its_signer_is_noticed_at_start() {
 fn an_independent_verifier_that_knows_only_the_format_page_agrees() {
     let mut world = World::development(&development_policy());
     for n in 0..20 {
-        let _ = world.govern("bot", "stripe/refund", &format!(r#"{{"amount":{}}}"#, n * 10));
+        let _ = world.govern(
+            "bot",
+            "stripe/refund",
+            &format!(r#"{{"amount":{}}}"#, n * 10),
+        );
     }
     world.stop();
     let python = |world: &World| {
         Command::new("python3")
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/verifier/verify_journal.py"))
+            .arg(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/verifier/verify_journal.py"
+            ))
             .arg(world.state("journal"))
             .arg("--key")
             .arg(world.state("etc").join("log.pub"))
@@ -105,8 +133,18 @@ fn an_independent_verifier_that_knows_only_the_format_page_agrees() {
             .unwrap()
     };
     let genuine = python(&world);
-    assert_eq!(genuine.status.code(), Some(0), "{}{}", String::from_utf8_lossy(&genuine.stdout), String::from_utf8_lossy(&genuine.stderr));
-    let file = fs::File::options().read(true).write(true).open(segment(&world)).unwrap();
+    assert_eq!(
+        genuine.status.code(),
+        Some(0),
+        "{}{}",
+        String::from_utf8_lossy(&genuine.stdout),
+        String::from_utf8_lossy(&genuine.stderr)
+    );
+    let file = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(segment(&world))
+        .unwrap();
     let mut byte = [0];
     file.read_exact_at(&mut byte, 1_000).unwrap();
     file.write_all_at(&[byte[0] ^ 1], 1_000).unwrap();
@@ -120,10 +158,15 @@ fn without_a_pinned_key_verify_says_that_it_cannot_tell() {
     world.stop();
     let copy = world.dir.join("copy");
     fs::create_dir(&copy).unwrap();
-    fs::copy(segment(&world), copy.join(segment(&world).file_name().unwrap())).unwrap();
+    fs::copy(
+        segment(&world),
+        copy.join(segment(&world).file_name().unwrap()),
+    )
+    .unwrap();
     let output = world.faramesh(&["audit", "verify", copy.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2));
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("key not pinned"), "{text}");
 }
 
@@ -134,13 +177,31 @@ fn the_state_has_the_owners_and_modes_that_the_manual_names() {
     }
     use std::os::unix::fs::MetadataExt;
     let world = World::enforced(POLICY);
-    let name = |uid: u32| nix::unistd::User::from_uid(uid.into()).unwrap().unwrap().name;
-    let group = |gid: u32| nix::unistd::Group::from_gid(gid.into()).unwrap().unwrap().name;
+    let name = |uid: u32| {
+        nix::unistd::User::from_uid(uid.into())
+            .unwrap()
+            .unwrap()
+            .name
+    };
+    let group = |gid: u32| {
+        nix::unistd::Group::from_gid(gid.into())
+            .unwrap()
+            .unwrap()
+            .name
+    };
     let look = |path: PathBuf| {
         let meta = fs::metadata(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        format!("{}:{} {:o}", name(meta.uid()), group(meta.gid()), meta.mode() & 0o7777)
+        format!(
+            "{}:{} {:o}",
+            name(meta.uid()),
+            group(meta.gid()),
+            meta.mode() & 0o7777
+        )
     };
-    let uid = nix::unistd::User::from_name("faramesh-test").unwrap().unwrap().uid;
+    let uid = nix::unistd::User::from_name("faramesh-test")
+        .unwrap()
+        .unwrap()
+        .uid;
     let run = world.state("run");
     for (path, expected) in [
         (world.state("etc").join("daemon.toml"), "root:root 644"),
@@ -151,13 +212,22 @@ fn the_state_has_the_owners_and_modes_that_the_manual_names() {
         (world.state("signer"), "faramesh-signer:faramesh-signer 700"),
         (run.clone(), "faramesh:faramesh 711"),
         (run.join("admin.sock"), "faramesh:faramesh-operators 660"),
-        (run.join(format!("agents/{uid}")), "faramesh:faramesh-test 2750"),
-        (run.join(format!("agents/{uid}/agent.sock")), "faramesh:faramesh-test 660"),
+        (
+            run.join(format!("agents/{uid}")),
+            "faramesh:faramesh-test 2750",
+        ),
+        (
+            run.join(format!("agents/{uid}/agent.sock")),
+            "faramesh:faramesh-test 660",
+        ),
     ] {
         assert_eq!(look(path.clone()), expected, "{}", path.display());
     }
     let journal = look(world.state("journal"));
-    assert!(journal.starts_with("faramesh:faramesh-audit ") && journal.ends_with("750"), "{journal}");
+    assert!(
+        journal.starts_with("faramesh:faramesh-audit ") && journal.ends_with("750"),
+        "{journal}"
+    );
     let attach = look(run.join("attach.sock"));
     assert!(attach.ends_with(" 600"), "{attach}");
 }

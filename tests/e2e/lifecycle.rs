@@ -17,14 +17,19 @@ fn a_call_to_a_daemon_that_is_gone_is_daemon_not_ready_and_never_a_permit() {
     let mut world = World::development(&development_policy());
     world.stop();
     let answer = world.govern("bot", "crm/lookup", "{}");
-    assert_eq!((answer.effect.as_str(), answer.code.as_str(), answer.exit), ("deny", "DAEMON_NOT_READY", 12));
+    assert_eq!(
+        (answer.effect.as_str(), answer.code.as_str(), answer.exit),
+        ("deny", "DAEMON_NOT_READY", 12)
+    );
 }
 
 #[test]
 fn stop_drains_writes_a_stop_record_and_removes_the_sockets() {
     let mut world = World::development(&development_policy());
     assert_eq!(world.govern("bot", "crm/lookup", "{}").effect, "permit");
-    let admin = world.status()["admin_socket"].as_str().map(std::path::PathBuf::from);
+    let admin = world.status()["admin_socket"]
+        .as_str()
+        .map(std::path::PathBuf::from);
     world.stop();
     assert_eq!(world.records(1)[0]["record"]["kind"], "stop");
     assert_eq!(world.verify().0, 0);
@@ -66,10 +71,23 @@ fn run_is_one_command_from_a_policy_to_a_confined_agent() {
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert!(text.contains(r#""effect":"permit""#), "{text}");
-    assert_eq!(world.faramesh(&["status"]).status.code(), Some(1), "the daemon went with it");
+    assert_eq!(
+        world.faramesh(&["status"]).status.code(),
+        Some(1),
+        "the daemon went with it"
+    );
     // The agent's own exit status is the command's.
-    let output = world.command(&["run"]).args(["--", "/bin/sh", "-c", "exit 7"]).output().unwrap();
+    let output = world
+        .command(&["run"])
+        .args(["--", "/bin/sh", "-c", "exit 7"])
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(7));
 }

@@ -4,14 +4,13 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
-    missing_docs,
     reason = "tests"
 )]
 
 mod calls;
-mod policies;
 mod journal;
 mod lifecycle;
+mod policies;
 mod repository;
 mod systemd;
 

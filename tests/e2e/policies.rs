@@ -10,10 +10,16 @@ use std::path::PathBuf;
 fn a_new_policy_decides_the_next_call_and_its_activation_is_a_record() {
     let world = World::development(&development_policy());
     assert_eq!(world.govern("bot", "db/read", "{}").effect, "deny");
-    world.write_policy(&development_policy().replace("permit crm/lookup", "permit crm/lookup\n    permit db/read"));
+    world.write_policy(
+        &development_policy().replace("permit crm/lookup", "permit crm/lookup\n    permit db/read"),
+    );
     world.apply().unwrap();
     assert_eq!(world.govern("bot", "db/read", "{}").effect, "permit");
-    let activations: Vec<_> = world.records(50).into_iter().filter(|r| r["record"]["kind"] == "activation").collect();
+    let activations: Vec<_> = world
+        .records(50)
+        .into_iter()
+        .filter(|r| r["record"]["kind"] == "activation")
+        .collect();
     assert_eq!(activations.len(), 2);
     assert_eq!(activations[1]["record"]["number"], 2);
 }
@@ -66,7 +72,11 @@ fn a_manifest_of_another_key_is_refused_and_deleted_from_next() {
     let (world, other) = (World::enforced(POLICY), World::enforced(POLICY));
     let before = world.status();
     // The other stack's key signs this stack's next policy.
-    fs::copy(other.state("etc").join("policy.key"), world.state("etc").join("policy.key")).unwrap();
+    fs::copy(
+        other.state("etc").join("policy.key"),
+        world.state("etc").join("policy.key"),
+    )
+    .unwrap();
     world.write_policy(&POLICY.replace("permit crm/lookup", "permit crm/*"));
     let error = world.apply().expect_err("signed by another key");
     assert!(error.contains("key") || error.contains("sign"), "{error}");
@@ -97,7 +107,10 @@ fn plan_shows_the_rules_that_change_and_writes_nothing() {
     let before = snapshot(&world);
     let output = world.faramesh(&["plan"]);
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("crm/lookup") && text.contains("crm/*"), "{text}");
+    assert!(
+        text.contains("crm/lookup") && text.contains("crm/*"),
+        "{text}"
+    );
     assert_eq!(snapshot(&world), before);
 }
 

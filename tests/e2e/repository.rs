@@ -8,8 +8,17 @@ fn root() -> &'static Path {
 }
 
 fn python(script: &str) {
-    let output = Command::new("python3").arg(root().join(script)).current_dir(root()).output().unwrap();
-    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("python3")
+        .arg(root().join(script))
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]
@@ -26,6 +35,10 @@ fn the_trusted_base_in_architecture_md_is_the_one_in_the_tree() {
 fn every_denial_code_has_its_page() {
     let page = std::fs::read_to_string(root().join("docs/codes.md")).unwrap();
     for code in faramesh_core::decision::Code::ALL {
-        assert!(page.contains(&format!("## {}", code.as_str())), "docs/codes.md has no page for {}", code.as_str());
+        assert!(
+            page.contains(&format!("## {}", code.as_str())),
+            "docs/codes.md has no page for {}",
+            code.as_str()
+        );
     }
 }

@@ -7,11 +7,20 @@ use std::process::Command;
 const UNITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../systemd");
 
 fn binaries() -> PathBuf {
-    std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned()
+    std::env::current_exe()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .to_owned()
 }
 
 fn have(test: &str, command: &str) -> bool {
-    let found = Command::new(command).arg("--version").output().is_ok_and(|o| o.status.success());
+    let found = Command::new(command)
+        .arg("--version")
+        .output()
+        .is_ok_and(|o| o.status.success());
     if !found {
         skipped(test, &format!("needs {command}"));
     }
@@ -20,7 +29,10 @@ fn have(test: &str, command: &str) -> bool {
 
 #[test]
 fn systemd_verifies_the_units_without_a_word() {
-    if !have("systemd_verifies_the_units_without_a_word", "systemd-analyze") {
+    if !have(
+        "systemd_verifies_the_units_without_a_word",
+        "systemd-analyze",
+    ) {
         return;
     }
     // The units name installed binaries; verify wants to see them.
@@ -30,22 +42,33 @@ fn systemd_verifies_the_units_without_a_word() {
         let path = entry.unwrap().path();
         if path.is_file() {
             let text = std::fs::read_to_string(&path).unwrap();
-            let text = text.replace("/usr/bin/faramesh", &format!("{}/faramesh", binaries().display()));
+            let text = text.replace(
+                "/usr/bin/faramesh",
+                &format!("{}/faramesh", binaries().display()),
+            );
             let to = copy.path().join(path.file_name().unwrap());
             std::fs::write(&to, text).unwrap();
             units.push(to);
         }
     }
     assert_eq!(units.len(), 4);
-    let output = Command::new("systemd-analyze").args(["verify", "--man=no"]).args(&units).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let output = Command::new("systemd-analyze")
+        .args(["verify", "--man=no"])
+        .args(&units)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && text.is_empty(), "{text}");
 }
 
 /// A golden figure: a unit that loses a protection fails here. Newer versions of systemd weigh a little differently.
 #[test]
 fn the_exposure_of_each_unit_is_not_above_its_golden_score() {
-    if !have("the_exposure_of_each_unit_is_not_above_its_golden_score", "systemd-analyze") {
+    if !have(
+        "the_exposure_of_each_unit_is_not_above_its_golden_score",
+        "systemd-analyze",
+    ) {
         return;
     }
     let golden = std::fs::read_to_string(Path::new(UNITS).join("exposure.golden")).unwrap();
@@ -57,8 +80,18 @@ fn the_exposure_of_each_unit_is_not_above_its_golden_score() {
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
-        let measured = text.lines().last().and_then(|l| l.split(": ").nth(1)).and_then(|l| l.split(' ').next()).unwrap_or("?");
-        assert_eq!(measured, score, "{unit}: {}", text.lines().last().unwrap_or_default());
+        let measured = text
+            .lines()
+            .last()
+            .and_then(|l| l.split(": ").nth(1))
+            .and_then(|l| l.split(' ').next())
+            .unwrap_or("?");
+        assert_eq!(
+            measured,
+            score,
+            "{unit}: {}",
+            text.lines().last().unwrap_or_default()
+        );
     }
 }
 
@@ -69,9 +102,17 @@ fn under_a_real_systemd_the_units_start_survive_kills_and_obey_no_agent() {
         return;
     }
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/boot.sh");
-    let output = Command::new("bash").arg(script).arg(binaries()).arg("180").output().unwrap();
+    let output = Command::new("bash")
+        .arg(script)
+        .arg(binaries())
+        .arg("180")
+        .output()
+        .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let failed: Vec<&str> = text.lines().filter(|line| !line.starts_with("ok ") && *line != "done").collect();
+    let failed: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.starts_with("ok ") && *line != "done")
+        .collect();
     assert!(
         failed.is_empty() && text.lines().last() == Some("done") && text.lines().count() > 25,
         "{}\n---\n{text}{}",

@@ -17,11 +17,22 @@ use tonic::transport::{Channel, Endpoint};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let exit = runtime.block_on(async {
         match args[0].as_str() {
             "govern" => govern(&args[1], &args[2], args.get(3).map_or("", String::as_str)).await,
-            "flood" => flood(&args[1], &args[2], args[3].parse().unwrap(), args[4].parse().unwrap()).await,
+            "flood" => {
+                flood(
+                    &args[1],
+                    &args[2],
+                    args[3].parse().unwrap(),
+                    args[4].parse().unwrap(),
+                )
+                .await
+            }
             other => panic!("unknown: {other}"),
         }
     });
@@ -30,15 +41,27 @@ fn main() {
 
 async fn connect() -> Result<AgentClient<Channel>, tonic::transport::Error> {
     let socket = std::env::var("FARAMESH_SOCKET").expect("FARAMESH_SOCKET");
-    Ok(AgentClient::new(Endpoint::from_shared(format!("unix:{socket}")).unwrap().connect().await?))
+    Ok(AgentClient::new(
+        Endpoint::from_shared(format!("unix:{socket}"))
+            .unwrap()
+            .connect()
+            .await?,
+    ))
 }
 
 async fn govern(tool: &str, args: &str, agent: &str) -> i32 {
-    let request = GovernRequest { agent: agent.into(), tool: tool.into(), arguments: args.as_bytes().to_vec() };
+    let request = GovernRequest {
+        agent: agent.into(),
+        tool: tool.into(),
+        arguments: args.as_bytes().to_vec(),
+    };
     let mut client = match connect().await {
         Ok(client) => client,
         Err(error) => {
-            println!("{}", json!({"effect": "deny", "code": "DAEMON_NOT_READY", "message": format!("{error:?}")}));
+            println!(
+                "{}",
+                json!({"effect": "deny", "code": "DAEMON_NOT_READY", "message": format!("{error:?}")})
+            );
             return 12;
         }
     };
@@ -50,7 +73,10 @@ async fn govern(tool: &str, args: &str, agent: &str) -> i32 {
             [11, 0, 10, 11][effect as usize]
         }
         Err(status) => {
-            println!("{}", json!({"effect": "deny", "code": "TRANSPORT", "message": status.to_string()}));
+            println!(
+                "{}",
+                json!({"effect": "deny", "code": "TRANSPORT", "message": status.to_string()})
+            );
             11
         }
     }
@@ -62,11 +88,16 @@ fn as_json(reply: &GovernReply) -> serde_json::Value {
         Effect::Defer => "defer",
         Effect::Deny | Effect::Unspecified => "deny",
     };
-    let resolution = reply.resolution.as_ref().and_then(|r| r.kind.as_ref()).map(|kind| match kind {
-        resolution::Kind::RuleBlock(id) => json!({"rule_block": id}),
-        resolution::Kind::ManualAudit(_) => json!("manual_audit"),
-        resolution::Kind::RetryAfterSeconds(s) => json!({"retry_after_seconds": s}),
-    });
+    let resolution =
+        reply
+            .resolution
+            .as_ref()
+            .and_then(|r| r.kind.as_ref())
+            .map(|kind| match kind {
+                resolution::Kind::RuleBlock(id) => json!({"rule_block": id}),
+                resolution::Kind::ManualAudit(_) => json!("manual_audit"),
+                resolution::Kind::RetryAfterSeconds(s) => json!({"retry_after_seconds": s}),
+            });
     json!({
         "effect": effect,
         "code": reply.code,
@@ -89,14 +120,24 @@ async fn flood(tool: &str, args: &str, calls: usize, connections: usize) -> i32 
     }
     let mut tasks = Vec::new();
     for n in 0..calls {
-        let Some(client) = clients.get(n % clients.len().max(1)) else { break };
+        let Some(client) = clients.get(n % clients.len().max(1)) else {
+            break;
+        };
         let mut client = client.clone();
-        let request = GovernRequest { agent: String::new(), tool: tool.into(), arguments: args.as_bytes().to_vec() };
+        let request = GovernRequest {
+            agent: String::new(),
+            tool: tool.into(),
+            arguments: args.as_bytes().to_vec(),
+        };
         tasks.push(tokio::spawn(async move {
             match client.govern(request).await {
                 Ok(reply) => {
                     let reply = reply.into_inner();
-                    if reply.effect() == Effect::Permit { "permit".to_owned() } else { reply.code }
+                    if reply.effect() == Effect::Permit {
+                        "permit".to_owned()
+                    } else {
+                        reply.code
+                    }
                 }
                 Err(status) => format!("TRANSPORT {:?}", status.code()),
             }
@@ -106,6 +147,9 @@ async fn flood(tool: &str, args: &str, calls: usize, connections: usize) -> i32 
     for task in tasks {
         *counts.entry(task.await.unwrap()).or_default() += 1;
     }
-    println!("{}", json!({"effect": "", "connections": clients.len(), "counts": counts}));
+    println!(
+        "{}",
+        json!({"effect": "", "connections": clients.len(), "counts": counts})
+    );
     0
 }

@@ -7,7 +7,11 @@ use std::io::Write;
 pub fn skipped(test: &str, why: &str) {
     eprintln!("SKIPPED {test}: {why}");
     if let Some(path) = std::env::var_os("FARAMESH_SKIP_LOG") {
-        let mut log = std::fs::File::options().append(true).create(true).open(path).expect("the skip log can be written");
+        let mut log = std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(path)
+            .expect("the skip log can be written");
         writeln!(log, "{test}: {why}").expect("the skip log can be written");
     }
 }

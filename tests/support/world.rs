@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// The user that agents of enforced test worlds run under; made by `apply` where it is missing.
-pub const AGENT_USER: &str = "faramesh-test";
+const AGENT_USER: &str = "faramesh-test";
 /// Longest time that anything here may take before it counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -82,26 +82,47 @@ impl World {
     /// `apply` fails.
     #[must_use]
     pub fn applied(policy: &str) -> World {
-        let world = World::new(true, &policy.replace("RUN_AS", &format!("run_as \"{AGENT_USER}\"")));
+        let world = World::new(
+            true,
+            &policy.replace("RUN_AS", &format!("run_as \"{AGENT_USER}\"")),
+        );
         world.apply().expect("the first apply");
         world
     }
 
     fn new(enforced: bool, policy: &str) -> World {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let stack = format!("ft-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let stack = format!(
+            "ft-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
         let home = Path::new(if enforced { "/srv" } else { "/tmp" }).join(&stack);
         let dir = home.join("stack");
         std::fs::create_dir_all(dir.join("workspace")).expect("a directory for the world");
         std::fs::create_dir(home.join("bin")).expect("a directory for binaries");
-        for name in ["faramesh", "farameshd", "faramesh-signer", "faramesh-agent", "faramesh-test-ask"] {
+        for name in [
+            "faramesh",
+            "farameshd",
+            "faramesh-signer",
+            "faramesh-agent",
+            "faramesh-test-ask",
+        ] {
             let (from, to) = (target_dir().join(name), home.join("bin").join(name));
             // A link costs nothing; another file system needs the copy.
             if std::fs::hard_link(&from, &to).is_err() {
-                std::fs::copy(&from, &to).unwrap_or_else(|e| panic!("{}: {e}: `cargo build --workspace` first", from.display()));
+                std::fs::copy(&from, &to).unwrap_or_else(|e| {
+                    panic!("{}: {e}: `cargo build --workspace` first", from.display())
+                });
             }
         }
-        let world = World { dir, stack, enforced, home, serve: None };
+        let world = World {
+            dir,
+            stack,
+            enforced,
+            home,
+            serve: None,
+        };
         world.write_policy(policy);
         world
     }
@@ -120,14 +141,21 @@ impl World {
     /// # Panics
     /// It cannot be started.
     pub fn faramesh(&self, args: &[&str]) -> Output {
-        self.command(args).stdin(Stdio::null()).output().expect("faramesh can be started")
+        self.command(args)
+            .stdin(Stdio::null())
+            .output()
+            .expect("faramesh can be started")
     }
 
     /// The same, not yet started.
     #[must_use]
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(self.binary("faramesh"));
-        command.args(args).arg("--dir").arg(&self.dir).env_remove("NO_COLOR");
+        command
+            .args(args)
+            .arg("--dir")
+            .arg(&self.dir)
+            .env_remove("NO_COLOR");
         command
     }
 
@@ -142,12 +170,21 @@ impl World {
     /// # Errors
     /// What `apply` printed.
     pub fn apply(&self) -> Result<(), String> {
-        let args: &[&str] = if self.enforced { &["apply", "--name", &self.stack] } else { &["apply", "--development"] };
+        let args: &[&str] = if self.enforced {
+            &["apply", "--name", &self.stack]
+        } else {
+            &["apply", "--development"]
+        };
         let output = self.faramesh(args);
         if output.status.success() {
             return Ok(());
         }
-        Err(format!("{}\n{}{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+        Err(format!(
+            "{}\n{}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        ))
     }
 
     /// Starts the daemon and waits for READY.
@@ -164,8 +201,16 @@ impl World {
     /// # Panics
     /// It cannot be started.
     pub fn spawn(&mut self) {
-        let log = std::fs::File::options().create(true).append(true).open(self.log_path()).expect("a log");
-        let args: &[&str] = if self.enforced { &["serve"] } else { &["dev", "--name", &self.stack] };
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .expect("a log");
+        let args: &[&str] = if self.enforced {
+            &["serve"]
+        } else {
+            &["dev", "--name", &self.stack]
+        };
         let child = self
             .command(args)
             .stdin(Stdio::null())
@@ -183,8 +228,15 @@ impl World {
     pub fn wait_ready(&mut self) {
         let began = Instant::now();
         while self.faramesh(&["status", "--quiet"]).status.code() != Some(0) {
-            let ended = self.serve.as_mut().and_then(|child| child.try_wait().expect("a child of ours"));
-            assert!(ended.is_none() && began.elapsed() < PATIENCE, "not READY ({ended:?}):\n{}", self.log());
+            let ended = self
+                .serve
+                .as_mut()
+                .and_then(|child| child.try_wait().expect("a child of ours"));
+            assert!(
+                ended.is_none() && began.elapsed() < PATIENCE,
+                "not READY ({ended:?}):\n{}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -213,7 +265,12 @@ impl World {
     pub fn stop(&mut self) {
         if self.serve.is_some() {
             let output = self.faramesh(&["stop"]);
-            assert!(output.status.success(), "stop: {}\n{}", String::from_utf8_lossy(&output.stderr), self.log());
+            assert!(
+                output.status.success(),
+                "stop: {}\n{}",
+                String::from_utf8_lossy(&output.stderr),
+                self.log()
+            );
             self.wait_ended();
         }
     }
@@ -245,7 +302,10 @@ impl World {
         let parent = self.serve.as_ref().expect("it was started").id();
         children(parent)
             .into_iter()
-            .find(|pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == "faramesh-signer"))
+            .find(|pid| {
+                std::fs::read_to_string(format!("/proc/{pid}/comm"))
+                    .is_ok_and(|comm| comm.trim() == "faramesh-signer")
+            })
             .expect("a signer")
     }
 
@@ -254,7 +314,11 @@ impl World {
     /// # Panics
     /// It is gone already.
     pub fn kill(&self, pid: i32) {
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).expect("it was alive");
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(pid),
+            nix::sys::signal::Signal::SIGKILL,
+        )
+        .expect("it was alive");
     }
 
     /// Asks as an operator would: in development a call of this user, when enforced a probe.
@@ -263,7 +327,9 @@ impl World {
     /// The answer is not JSON.
     #[must_use]
     pub fn govern(&self, agent: &str, tool: &str, args: &str) -> Answer {
-        let output = self.faramesh(&["govern", "--agent", agent, "--tool", tool, "--args", args, "--format", "json"]);
+        let output = self.faramesh(&[
+            "govern", "--agent", agent, "--tool", tool, "--args", args, "--format", "json",
+        ]);
         Answer::of(json(&output), output.status.code().unwrap_or(-1))
     }
 
@@ -282,11 +348,12 @@ impl World {
     /// The launcher is not there.
     #[must_use]
     pub fn agent_named(&self, agent: Option<&str>, command: &[&str]) -> Inside {
-        let output = self.launcher(agent, command).output().expect("the launcher can be started");
-        let exit = std::os::unix::process::ExitStatusExt::signal(&output.status).map_or_else(
-            || output.status.code().unwrap_or(-1),
-            |signal| 128 + signal,
-        );
+        let output = self
+            .launcher(agent, command)
+            .output()
+            .expect("the launcher can be started");
+        let exit = std::os::unix::process::ExitStatusExt::signal(&output.status)
+            .map_or_else(|| output.status.code().unwrap_or(-1), |signal| 128 + signal);
         Inside {
             exit,
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -301,7 +368,11 @@ impl World {
         if let Some(agent) = agent {
             launcher.args(["--agent", agent]);
         }
-        launcher.arg("--").args(command).current_dir(&self.dir).stdin(Stdio::null());
+        launcher
+            .arg("--")
+            .args(command)
+            .current_dir(&self.dir)
+            .stdin(Stdio::null());
         launcher
     }
 
@@ -321,7 +392,9 @@ impl World {
     #[must_use]
     pub fn ask_as(&self, agent: Option<&str>, args: &[&str]) -> Answer {
         let helper = self.binary("faramesh-test-ask").display().to_string();
-        let command: Vec<&str> = std::iter::once(helper.as_str()).chain(args.iter().copied()).collect();
+        let command: Vec<&str> = std::iter::once(helper.as_str())
+            .chain(args.iter().copied())
+            .collect();
         let inside = self.agent_named(agent, &command);
         let json = serde_json::from_str(&inside.stdout)
             .unwrap_or_else(|e| panic!("no answer from inside: {e}: {inside:?}\n{}", self.log()));
@@ -397,7 +470,10 @@ impl Drop for World {
                 if began.elapsed() > Duration::from_secs(15) {
                     let _ = parent.kill();
                     for child in &orphans {
-                        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(*child), nix::sys::signal::Signal::SIGKILL);
+                        let _ = nix::sys::signal::kill(
+                            nix::unistd::Pid::from_raw(*child),
+                            nix::sys::signal::Signal::SIGKILL,
+                        );
                     }
                     let _ = parent.wait();
                     break;
@@ -421,23 +497,40 @@ impl Drop for World {
 impl Answer {
     fn of(json: Value, exit: i32) -> Answer {
         let text = |key: &str| json[key].as_str().unwrap_or_default().to_owned();
-        Answer { effect: text("effect"), code: text("code"), message: text("message"), json, exit }
+        Answer {
+            effect: text("effect"),
+            code: text("code"),
+            message: text("message"),
+            json,
+            exit,
+        }
     }
 }
 
 fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|e| {
-        panic!("{e}: {}: {}{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+        panic!(
+            "{e}: {}: {}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        )
     })
 }
 
 fn children(parent: u32) -> Vec<i32> {
     let read = |path: String| std::fs::read_to_string(path).unwrap_or_default();
-    read(format!("/proc/{parent}/task/{parent}/children")).split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+    read(format!("/proc/{parent}/task/{parent}/children"))
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .collect()
 }
 
 /// Where cargo put the binaries: two levels above the test's own.
 fn target_dir() -> PathBuf {
     let me = std::env::current_exe().expect("a test has a path");
-    me.parent().and_then(Path::parent).expect("target/PROFILE/deps/NAME").to_owned()
+    me.parent()
+        .and_then(Path::parent)
+        .expect("target/PROFILE/deps/NAME")
+        .to_owned()
 }

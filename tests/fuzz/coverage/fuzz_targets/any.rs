@@ -1,0 +1,16 @@
+//! One binary for all targets: `FARAMESH_FUZZ_TARGET` chooses.
+#![no_main]
+#![allow(missing_docs, reason = "libfuzzer's macro makes public functions")]
+
+#[path = "../../targets.rs"]
+mod targets;
+
+use libfuzzer_sys::fuzz_target;
+use std::sync::LazyLock;
+
+static TARGET: LazyLock<fn(&[u8])> = LazyLock::new(|| {
+    let wanted = std::env::var("FARAMESH_FUZZ_TARGET").expect("FARAMESH_FUZZ_TARGET");
+    targets::ALL.iter().find(|(name, ..)| *name == wanted).expect("a target of that name").1
+});
+
+fuzz_target!(|data: &[u8]| TARGET(data));
