@@ -89,6 +89,8 @@ fn record_of(attested: &Attested, policy: &Policy, state: &State) -> Body {
         policy: *policy.digest(),
         decision: decide(attested, policy, state, NOW),
         arguments: attested.call().arguments_text().to_owned(),
+        line: None,
+        effects: Vec::new(),
         args_salt: [1; 16],
         detail_salt: [2; 16],
     }))

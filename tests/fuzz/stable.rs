@@ -1,12 +1,13 @@
 //! The fuzz targets on stable: seeds and their mutations, a fixed number of rounds, the seed printed.
 //!
 //! `FARAMESH_FUZZ_SEED=N` replays a run; `FARAMESH_FUZZ_ROUNDS=N` makes it longer.
-#![expect(
+#![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "tests"
+    clippy::allow_attributes,
+    reason = "a test that cannot go on fails; which of these a file needs changes with its tests"
 )]
 
 mod targets;
@@ -91,7 +92,7 @@ fn no_target_panics_on_seeds_and_their_mutations() {
             .unwrap()
             .as_nanos() as u64
     });
-    let rounds = number("FARAMESH_FUZZ_ROUNDS").unwrap_or(4_000);
+    let rounds = number("FARAMESH_FUZZ_ROUNDS").unwrap_or(50_000);
     println!("FARAMESH_FUZZ_SEED={seed}");
     for (name, target, seeds) in targets::ALL {
         let mut random = Random(seed);

@@ -12,10 +12,10 @@ use faramesh_proto::v1::{AttachMessage, GovernRequest, SignerRequest};
 use prost::Message;
 
 /// A target: its name, what it does with the input, and inputs to start from.
-pub type Target = (&'static str, fn(&[u8]), &'static [&'static [u8]]);
+pub(crate) type Target = (&'static str, fn(&[u8]), &'static [&'static [u8]]);
 
 /// All of them.
-pub const ALL: &[Target] = &[
+pub(crate) const ALL: &[Target] = &[
     (
         "call_canonical_text_is_a_fixpoint",
         call_canonical_text_is_a_fixpoint,

@@ -6,7 +6,6 @@
 //! assert_eq!(world.govern("bot", "crm/lookup", "{}").effect, "permit");
 //! ```
 #![expect(
-    clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
