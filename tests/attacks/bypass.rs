@@ -240,7 +240,7 @@ fn agent_survives_its_launcher() {
     std::os::unix::fs::chown(
         &marker,
         Some(
-            nix::unistd::User::from_name("faramesh-test")
+            nix::unistd::User::from_name("ft-agent")
                 .unwrap()
                 .unwrap()
                 .uid

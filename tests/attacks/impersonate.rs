@@ -27,7 +27,7 @@ fn a_process_of_the_agents_user_outside_any_session_asks() {
         return;
     }
     let world = World::enforced(POLICY);
-    let user = nix::unistd::User::from_name("faramesh-test")
+    let user = nix::unistd::User::from_name("ft-agent")
         .unwrap()
         .unwrap();
     let socket = world
@@ -61,7 +61,7 @@ fn another_user_of_the_host_reaches_no_socket() {
     }
     let world = World::enforced(POLICY);
     let run = world.state("run");
-    let user = nix::unistd::User::from_name("faramesh-test")
+    let user = nix::unistd::User::from_name("ft-agent")
         .unwrap()
         .unwrap();
     for socket in [

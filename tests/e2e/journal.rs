@@ -198,7 +198,7 @@ fn the_state_has_the_owners_and_modes_that_the_manual_names() {
             meta.mode() & 0o7777
         )
     };
-    let uid = nix::unistd::User::from_name("faramesh-test")
+    let uid = nix::unistd::User::from_name("ft-agent")
         .unwrap()
         .unwrap()
         .uid;
@@ -214,11 +214,11 @@ fn the_state_has_the_owners_and_modes_that_the_manual_names() {
         (run.join("admin.sock"), "faramesh:faramesh-operators 660"),
         (
             run.join(format!("agents/{uid}")),
-            "faramesh:faramesh-test 2750",
+            "faramesh:ft-agent 2750",
         ),
         (
             run.join(format!("agents/{uid}/agent.sock")),
-            "faramesh:faramesh-test 660",
+            "faramesh:ft-agent 660",
         ),
     ] {
         assert_eq!(look(path.clone()), expected, "{}", path.display());

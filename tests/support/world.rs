@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// The user that agents of enforced test worlds run under; made by `apply` where it is missing.
-const AGENT_USER: &str = "faramesh-test";
+const AGENT_USER: &str = "ft-agent";
 /// Longest time that anything here may take before it counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(60);
 
