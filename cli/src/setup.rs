@@ -18,6 +18,7 @@ use faramesh_core::policy::artifact::Artifact;
 use faramesh_daemon::config::{AgentUser, Config, Limits};
 use nix::unistd::{Gid, Uid, User};
 use serde::Serialize;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -99,25 +100,39 @@ pub fn ensure_directories(layout: &mut Layout) -> Result<(), Failure> {
     supervise::settle_run_dir(layout)
 }
 
-/// Makes the workspace where it is missing; when enforced it is the agent's own.
+/// Makes the workspace where it is missing; when enforced it is the agent's own, also where `init` made it as root.
+/// With several agent users nobody can say whose it is: each is then given one of its own with --workspace.
 ///
 /// # Errors
-/// It cannot be made, or several users would share it.
-pub fn ensure_workspace(layout: &Layout, users: &[Account]) -> Result<(), Failure> {
+/// It cannot be made.
+pub fn ensure_workspace(layout: &Layout, users: &[Account]) -> Result<Made, Failure> {
     let path = layout.workspace();
-    if path.exists() {
-        return Ok(());
+    let meta = std::fs::symlink_metadata(&path).ok();
+    if !layout.is_enforced() {
+        if meta.is_none() {
+            files::ensure_dir(&path, 0o755, None)?;
+        }
+        return Ok(Made::new());
     }
-    // With several agent users nobody can say whose it is: each is then given one of its own with --workspace.
-    let owner = match users {
-        [only] => Some((only.uid, only.gid)),
-        _ => None,
-    };
-    files::ensure_dir(
-        &path,
-        if layout.is_enforced() { 0o770 } else { 0o755 },
-        owner,
-    )
+    match (users, meta) {
+        ([only], None) => {
+            files::ensure_dir(&path, 0o770, Some((only.uid, only.gid)))?;
+            Ok(vec![format!(
+                "made {} for the user `{}`",
+                path.display(),
+                only.name
+            )])
+        }
+        ([only], Some(meta)) if meta.is_dir() && meta.uid() == 0 => {
+            files::ensure_dir(&path, 0o770, Some((only.uid, only.gid)))?;
+            Ok(vec![format!(
+                "gave {} to the user `{}`",
+                path.display(),
+                only.name
+            )])
+        }
+        _ => Ok(Made::new()),
+    }
 }
 
 /// Says which directory this stack is.

@@ -70,7 +70,7 @@ fn development_is_said_loudly_and_written_into_the_configuration() {
         .says(&["warning:", "DEVELOPMENT", "any agent"]);
     let config = faramesh_daemon::config::Config::load(&world.state("etc/daemon.toml")).unwrap();
     assert_eq!(config.mode, faramesh_daemon::config::Mode::Development);
-    assert!(config.warnings[0].contains("any agent"));
+    assert!(config.warnings[0].contains("nothing here stands against this user"));
 }
 
 #[test]

@@ -146,13 +146,10 @@ pub fn apply(
     passed(Step::Capabilities);
     let mut applied = Applied::default();
     let (users, made) = setup::ensure_users(layout, &compiled.artifact)?;
-    made.iter()
-        .for_each(|line| output.note(format!("{} {line}", output.paint(Paint::Good, "made"))));
     applied.made = made;
     passed(Step::Users);
     setup::ensure_directories(layout)?;
     setup::write_stack_file(layout)?;
-    setup::ensure_workspace(layout, &users)?;
     passed(Step::Directories);
     let key = keys(layout, output)?;
     let log = setup::pin_log_key(layout)?;
@@ -170,6 +167,11 @@ pub fn apply(
     setup::write_launcher(layout, &config)?;
     passed(Step::Launcher);
     guard(layout, &users)?;
+    // Only now: nobody else can put a link where it stands.
+    applied
+        .made
+        .extend(setup::ensure_workspace(layout, &users)?);
+    applied.made.iter().for_each(|line| output.note(line));
     passed(Step::Guard);
     if let Some(number) = unchanged(layout, compiled)? {
         return Ok((Outcome::Unchanged(number), applied));

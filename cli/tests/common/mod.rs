@@ -1,6 +1,7 @@
 //! A stack in a directory of its own, and the real binary to put to it.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(
+    unreachable_pub,
     clippy::allow_attributes,
     clippy::unwrap_used,
     clippy::panic,
@@ -57,7 +58,8 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn of(out: Output) -> Answer {
+    /// What a finished process left.
+    pub fn of(out: Output) -> Answer {
         use std::os::unix::process::ExitStatusExt;
         let code = out
             .status
@@ -149,10 +151,10 @@ impl World {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command
-            .args(args)
             .arg("--dir")
             .arg(&self.dir)
             .arg("--development")
+            .args(args)
             .env_remove("NO_COLOR");
         command.stdin(Stdio::null());
         command
@@ -195,6 +197,99 @@ impl World {
             .collect();
         numbers.sort_unstable();
         numbers
+    }
+}
+
+/// A daemon in the foreground of a child of ours; ended with the test.
+pub struct Daemon(std::cell::RefCell<Option<std::process::Child>>);
+
+impl Daemon {
+    /// Asks it to stop.
+    pub fn terminate(&self) {
+        let child = self.0.borrow();
+        let pid = i32::try_from(child.as_ref().unwrap().id()).unwrap();
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(pid),
+            nix::sys::signal::Signal::SIGTERM,
+        )
+        .unwrap();
+    }
+
+    /// Waits until it has ended.
+    pub fn ended(&self) -> Answer {
+        Answer::of(
+            self.0
+                .borrow_mut()
+                .take()
+                .unwrap()
+                .wait_with_output()
+                .unwrap(),
+        )
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.borrow_mut().take() {
+            let pid = i32::try_from(child.id()).unwrap();
+            let _ = nix::sys::signal::kill(
+                nix::unistd::Pid::from_raw(pid),
+                nix::sys::signal::Signal::SIGTERM,
+            );
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Longer than anything here takes on a busy machine; a failure, never a measure.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
+impl World {
+    /// Applies and serves, and returns once it decides.
+    pub fn dev(&self) -> Daemon {
+        self.in_the_background(&["dev"])
+    }
+
+    /// Serves what was applied, and returns once it decides.
+    pub fn serve(&self) -> Daemon {
+        self.in_the_background(&["serve"])
+    }
+
+    fn in_the_background(&self, args: &[&str]) -> Daemon {
+        let log = fs::File::create(self.temp.path().join("daemon.log")).unwrap();
+        let child = self
+            .command(args)
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let daemon = Daemon(std::cell::RefCell::new(Some(child)));
+        self.until("the daemon is READY", || {
+            let ended = daemon.0.borrow_mut().as_mut().unwrap().try_wait().unwrap();
+            assert_eq!(
+                ended,
+                None,
+                "{}",
+                fs::read_to_string(self.temp.path().join("daemon.log")).unwrap()
+            );
+            self.faramesh(&["status"]).code == 0
+        });
+        daemon
+    }
+
+    /// Asks again until it holds.
+    #[track_caller]
+    pub fn until(&self, what: &str, holds: impl Fn() -> bool) {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while !holds() {
+            let log = fs::read_to_string(self.temp.path().join("daemon.log")).unwrap_or_default();
+            assert!(
+                std::time::Instant::now() < deadline,
+                "not in {} s: {what}\n{log}",
+                PATIENCE.as_secs()
+            );
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
     }
 }
 
