@@ -14,7 +14,7 @@ use crate::admin::{Admin, AdminService};
 use crate::agent_service::{AgentService, Intake, Who};
 use crate::attach::Attach;
 use crate::clock::Clock;
-use crate::config::{AgentUser, Config, ConfigError, Mode};
+use crate::config::{AgentUser, Config, ConfigError, Limits, Mode};
 use crate::confine;
 use crate::engine::{Engine, Opened, Ports};
 use crate::journal::Fatal;
@@ -36,6 +36,9 @@ use tonic::service::Routes;
 const SETGID: u32 = 0o2000;
 /// Time for connections to end by themselves after the drain.
 const GOODBYE: Duration = Duration::from_millis(500);
+
+/// Connections on the operators' door: a share of its own, that no agent can fill.
+const OPERATOR_CONNECTIONS_MAX: u32 = 128;
 
 /// Why the process ends otherwise than by draining.
 #[derive(Debug, thiserror::Error)]
@@ -194,6 +197,7 @@ struct Doors {
     config: Arc<Config>,
     engine: Engine,
     connections: Connections,
+    operators: Connections,
     intake: Intake,
     admin: Admin,
     attach: Attach,
@@ -204,7 +208,13 @@ impl Doors {
         let counter = engine.clone();
         let dropped: listen::CountDropped =
             Arc::new(move |session, code| counter.dropped(session, code));
-        let connections = Connections::new(config.limits.clone(), dropped);
+        let connections = Connections::new(config.limits.clone(), dropped.clone());
+        let share = Limits {
+            connections_max: OPERATOR_CONNECTIONS_MAX,
+            connections_per_uid_max: OPERATOR_CONNECTIONS_MAX,
+            ..config.limits.clone()
+        };
+        let operators = Connections::new(share, dropped);
         let intake = Intake::default();
         let attach = Attach {
             config: config.clone(),
@@ -219,6 +229,7 @@ impl Doors {
             config,
             engine,
             connections,
+            operators,
             intake,
             admin,
             attach,
@@ -253,11 +264,12 @@ impl Doors {
         }
         tokio::spawn(self.attach.clone().serve(attach));
         tokio::spawn(
-            self.connections
+            self.operators
                 .clone()
                 .serve(admin, operator_gate(self.admin.clone())),
         );
         tokio::spawn(self.connections.clone().sweep());
+        tokio::spawn(self.operators.clone().sweep());
         Ok(())
     }
 
@@ -303,8 +315,9 @@ impl Doors {
             fatal = self.engine.fatal() => return Err(fatal.into()),
         }
         self.connections.end_all();
+        self.operators.end_all();
         let goodbye = async {
-            while self.connections.count() > 0 {
+            while self.connections.count() + self.operators.count() > 0 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };

@@ -102,7 +102,8 @@ impl Peer {
             },
             pidfd,
         };
-        let now = status(pid)?.uids[0];
+        // SO_PEERCRED has the effective user, the second of the four.
+        let [_, now, _, _] = status(pid)?.uids;
         peer.still_there()?;
         if now != peer.uid {
             return Err(Unverified::UserChanged {
