@@ -188,6 +188,42 @@ pub fn ensure_plain_dir(path: &Path) -> Result<(), Failure> {
     fs::create_dir_all(path).map_err(|e| Failure::io("make the directory", path, &e))
 }
 
+/// Whether somebody alive holds a lock on a file or directory, as the daemon does on its journal. The kernel's list is
+/// read instead of trying the lock, because a try at the wrong moment would keep a daemon from starting. What another
+/// pid namespace holds is not in that list and counts as no.
+pub fn is_locked(path: &Path) -> bool {
+    let Ok(meta) = fs::metadata(path) else {
+        return false;
+    };
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    locks
+        .lines()
+        .any(|line| is_flock_on(line, meta.dev(), meta.ino()))
+}
+
+/// A line is `1: FLOCK  ADVISORY  WRITE 123 fe:01:4567 0 EOF`: the device's numbers in hex, the inode's decimal; one
+/// that waits has an arrow behind the number. proc_locks(5).
+fn is_flock_on(line: &str, dev: u64, ino: u64) -> bool {
+    let mut words = line.split_whitespace().skip(1);
+    if words.next() != Some("FLOCK") {
+        return false;
+    }
+    let Some(place) = words.nth(3) else {
+        return false;
+    };
+    let mut parts = place.split(':');
+    let major = parts
+        .next()
+        .and_then(|part| u32::from_str_radix(part, 16).ok());
+    let minor = parts
+        .next()
+        .and_then(|part| u32::from_str_radix(part, 16).ok());
+    let inode = parts.next().and_then(|part| part.parse().ok());
+    major == Some(rustix::fs::major(dev))
+        && minor == Some(rustix::fs::minor(dev))
+        && inode == Some(ino)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,5 +262,36 @@ mod tests {
         let link = dir.path().join("policy");
         std::os::unix::fs::symlink(dir.path().join("victim"), &link).unwrap();
         assert_eq!(ensure_dir(&link, 0o777, None).unwrap_err().exit, 78);
+    }
+
+    #[test]
+    fn a_lock_on_the_directory_is_seen_while_it_is_locked() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!is_locked(dir.path()));
+        let file = File::open(dir.path()).unwrap();
+        let lock =
+            nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock).unwrap();
+        assert!(is_locked(dir.path()));
+        drop(lock);
+        assert!(!is_locked(dir.path()));
+    }
+
+    #[test]
+    fn a_waiting_lock_is_not_a_held_one() {
+        assert!(is_flock_on(
+            "1: FLOCK  ADVISORY  WRITE 1 fe:01:45 0 EOF",
+            rustix::fs::makedev(0xfe, 1),
+            45
+        ));
+        assert!(!is_flock_on(
+            "1: -> FLOCK  ADVISORY  WRITE 1 fe:01:45 0 EOF",
+            rustix::fs::makedev(0xfe, 1),
+            45
+        ));
+        assert!(!is_flock_on(
+            "1: POSIX  ADVISORY  WRITE 1 fe:01:45 0 EOF",
+            rustix::fs::makedev(0xfe, 1),
+            45
+        ));
     }
 }

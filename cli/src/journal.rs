@@ -9,7 +9,6 @@ use crate::failure::Failure;
 use crate::files;
 use faramesh_core::frame::{self, Frame, Item, StoredRecord};
 use faramesh_daemon::config::SEGMENT_BYTES;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A segment's file.
@@ -51,42 +50,6 @@ pub fn segments(dir: &Path) -> Result<Vec<SegmentFile>, Failure> {
     }
     found.sort_by_key(|segment| segment.first);
     Ok(found)
-}
-
-/// Whether a live daemon holds the journal: it keeps a lock on the directory for as long as it lives. The kernel's list
-/// is read instead of trying the lock, because a try at the wrong moment would keep a daemon from starting. What another
-/// pid namespace holds is not in that list and counts as no.
-pub fn is_held(dir: &Path) -> bool {
-    let Ok(meta) = std::fs::metadata(dir) else {
-        return false;
-    };
-    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
-    locks
-        .lines()
-        .any(|line| is_flock_on(line, meta.dev(), meta.ino()))
-}
-
-/// A line is `1: FLOCK  ADVISORY  WRITE 123 fe:01:4567 0 EOF`: the device's numbers in hex, the inode's decimal; one
-/// that waits has an arrow behind the number. proc_locks(5).
-fn is_flock_on(line: &str, dev: u64, ino: u64) -> bool {
-    let mut words = line.split_whitespace().skip(1);
-    if words.next() != Some("FLOCK") {
-        return false;
-    }
-    let Some(place) = words.nth(3) else {
-        return false;
-    };
-    let mut parts = place.split(':');
-    let major = parts
-        .next()
-        .and_then(|part| u32::from_str_radix(part, 16).ok());
-    let minor = parts
-        .next()
-        .and_then(|part| u32::from_str_radix(part, 16).ok());
-    let inode = parts.next().and_then(|part| part.parse().ok());
-    major == Some(rustix::fs::major(dev))
-        && minor == Some(rustix::fs::minor(dev))
-        && inode == Some(ino)
 }
 
 /// A segment's bytes.
@@ -225,41 +188,5 @@ pub fn one(dir: &Path, wanted: u64) -> Result<Entry, Failure> {
         ))
         .next("run `faramesh audit verify`")),
         (None, Ok(_)) => Err(missing()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lock_on_the_directory_is_seen_while_it_is_held() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(!is_held(dir.path()));
-        let file = std::fs::File::open(dir.path()).unwrap();
-        let lock =
-            nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock).unwrap();
-        assert!(is_held(dir.path()));
-        drop(lock);
-        assert!(!is_held(dir.path()));
-    }
-
-    #[test]
-    fn a_waiting_lock_is_not_a_held_one() {
-        assert!(is_flock_on(
-            "1: FLOCK  ADVISORY  WRITE 1 fe:01:45 0 EOF",
-            rustix::fs::makedev(0xfe, 1),
-            45
-        ));
-        assert!(!is_flock_on(
-            "1: -> FLOCK  ADVISORY  WRITE 1 fe:01:45 0 EOF",
-            rustix::fs::makedev(0xfe, 1),
-            45
-        ));
-        assert!(!is_flock_on(
-            "1: POSIX  ADVISORY  WRITE 1 fe:01:45 0 EOF",
-            rustix::fs::makedev(0xfe, 1),
-            45
-        ));
     }
 }

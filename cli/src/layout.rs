@@ -132,6 +132,11 @@ impl Layout {
         self.etc.with_file_name("daemon.log")
     }
 
+    /// Held by the parent of signer and daemon.
+    pub fn serve_lock(&self) -> PathBuf {
+        self.etc.join("serve.lock")
+    }
+
     /// Which directory this stack is.
     pub fn stack_toml(&self) -> PathBuf {
         self.etc.join("stack.toml")

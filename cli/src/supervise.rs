@@ -163,22 +163,22 @@ impl Supervisor {
         }
     }
 
-    /// Waits until the daemon decides, keeping both alive meanwhile.
+    /// Waits until the daemon decides, keeping both alive meanwhile. `None`: somebody drained it first.
     ///
     /// # Errors
     /// It ended, or is not READY in the time that it gives itself.
-    pub async fn ready(&mut self, output: &Output) -> Result<StatusReply, Failure> {
+    pub async fn ready(&mut self, output: &Output) -> Result<Option<StatusReply>, Failure> {
         let (admin, limit, said) = (self.admin.clone(), self.start, self.said.clone());
         tokio::select! {
             ended = self.keep(output) => match ended? {
-                Ended::Drained => Err(Failure::unavailable("the daemon was drained before it was READY")),
+                Ended::Drained => Ok(None),
                 Ended::Refused { name, exit } => Err(refused(name, exit, &said)),
             },
             () = tokio::time::sleep(limit) => {
                 Err(Failure::unavailable(format!("the daemon is not READY after {} s", limit.as_secs()))
                     .next(format!("its messages {said}")))
             }
-            status = until_ready(&admin) => Ok(status),
+            status = until_ready(&admin) => Ok(Some(status)),
         }
     }
 
@@ -410,7 +410,7 @@ impl Kept {
 /// Leaves a child of ours the few variables that it has a use for: no credential of the operator's reaches it.
 pub(crate) fn scrub_environment(command: &mut Command) {
     command.env_clear();
-    for name in ["FARAMESH_LOG", "RUST_LOG", "RUST_BACKTRACE", "LANG", "TZ"] {
+    for name in ["RUST_LOG", "RUST_BACKTRACE", "LANG", "TZ"] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }
@@ -449,7 +449,7 @@ pub fn is_free(layout: &Layout) -> Result<bool, Failure> {
 }
 
 fn lock(layout: &Layout) -> Result<nix::fcntl::Flock<File>, Failure> {
-    let path = layout.etc().join("serve.lock");
+    let path = layout.serve_lock();
     let file = File::options()
         .create(true)
         .truncate(false)

@@ -62,6 +62,18 @@ fn every_example_of_the_help_can_be_typed() {
     }
 }
 
+#[test]
+fn the_help_says_what_it_said() {
+    let mut all = faramesh(&["--help"]).exits(0).stdout;
+    for (path, _) in commands() {
+        let mut args: Vec<&str> = path.iter().map(String::as_str).collect();
+        args.push("--help");
+        all.push_str(&format!("\n=== {}\n\n", path.join(" ")));
+        all.push_str(&faramesh(&args).exits(0).stdout);
+    }
+    insta::assert_snapshot!("help", all);
+}
+
 /// Words as a shell splits them, as far as the examples need it.
 fn words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];

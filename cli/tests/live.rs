@@ -261,6 +261,15 @@ fn a_daemon_that_is_killed_comes_back_and_still_decides() {
 }
 
 #[test]
+fn after_stop_the_next_one_can_start_at_once() {
+    let (world, first) = started(POLICY);
+    world.faramesh(&["stop"]).exits(0);
+    let _second = world.serve();
+    first.ended().exits(0);
+    world.faramesh(&PERMITTED).exits(0);
+}
+
+#[test]
 fn a_signal_to_serve_stops_daemon_and_signer() {
     let (world, daemon) = started(POLICY);
     let pid = world.faramesh(&["status", "--format", "json"]).json()["daemon"]["pid"]

@@ -212,6 +212,39 @@ fn plan_shows_the_rules_that_differ_and_writes_nothing() {
 }
 
 #[test]
+fn the_words_of_check_and_plan_are_those_that_they_were() {
+    need_siblings();
+    let world = World::with(
+        "agent \"bot\" {\n  default deny\n  rules {\n    permitt stripe/refund\n  }\n}\n",
+    );
+    let mut text = String::new();
+    let mut run = |title: &str, args: &[&str]| {
+        let answer = world.faramesh(args);
+        let said = format!("{}{}", answer.stdout, answer.stderr)
+            .replace(world.dir.to_str().unwrap(), "DIR");
+        text.push_str(&format!(
+            "=== {title}: exits {}\n{}\n",
+            answer.code,
+            without_digests(&said)
+        ));
+    };
+    run("check of a misspelt rule", &["check"]);
+    world.write("governance.fms", POLICY);
+    run("check", &["check"]);
+    run("plan of the first policy", &["plan"]);
+    run("apply", &["apply", "--quiet"]);
+    world.write("governance.fms", POLICY_2);
+    run("plan of a change", &["plan"]);
+    insta::assert_snapshot!("words", text);
+}
+
+fn without_digests(text: &str) -> String {
+    let mut parts = text.split("sha256:");
+    let first = parts.next().unwrap().to_owned();
+    parts.fold(first, |all, part| all + "sha256:DIGEST" + &part[64..])
+}
+
+#[test]
 fn plan_says_when_nothing_would_change() {
     need_siblings();
     let world = World::with(POLICY);

@@ -15,6 +15,9 @@ use nix::unistd::Pid;
 use std::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
+/// The status of a shell's command that Ctrl-C ended: the end came before the agent was there to decide what it means.
+const INTERRUPTED: u8 = 130;
+
 /// Runs the command as an agent and exits with its status.
 ///
 /// # Errors
@@ -32,8 +35,13 @@ async fn around(
 ) -> Result<u8, Failure> {
     let mut asked = Asked::listen()?;
     let mut supervisor = Supervisor::start(layout, config, Voice::File, output).await?;
-    let ended = match supervisor.ready(output).await {
-        Ok(_) => agent(layout, args, &mut supervisor, &mut asked, output).await,
+    let ready = tokio::select! {
+        ready = supervisor.ready(output) => ready,
+        () = asked.to_stop() => Ok(None),
+    };
+    let ended = match ready {
+        Ok(Some(_)) => agent(layout, args, &mut supervisor, &mut asked, output).await,
+        Ok(None) => Ok(INTERRUPTED),
         Err(failure) => Err(failure),
     };
     supervisor.stop().await;

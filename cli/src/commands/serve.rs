@@ -79,19 +79,19 @@ pub fn serve(layout: &Layout, config: &Config, output: &Output) -> Result<u8, Fa
         let mut asked = Asked::listen()?;
         let mut supervisor = Supervisor::start(layout, config, Voice::Stderr, output).await?;
         let ready = tokio::select! {
-            ready = supervisor.ready(output) => Some(ready),
-            () = asked.to_stop() => None,
+            ready = supervisor.ready(output) => ready,
+            () = asked.to_stop() => Ok(None),
         };
         let ended = match ready {
-            Some(Ok(reply)) => {
+            Ok(Some(reply)) => {
                 banner(layout, &reply, output);
                 tokio::select! {
                     ended = supervisor.keep(output) => ended.map(Some),
                     () = asked.to_stop() => Ok(None),
                 }
             }
-            Some(Err(failure)) => Err(failure),
-            None => Ok(None),
+            Ok(None) => Ok(None),
+            Err(failure) => Err(failure),
         };
         supervisor.stop().await;
         match ended? {

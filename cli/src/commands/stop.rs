@@ -5,6 +5,7 @@ use crate::args::Global;
 use crate::client::{self, NoConnection};
 use crate::commands::status;
 use crate::failure::{Failure, exit};
+use crate::files;
 use crate::layout::Layout;
 use crate::output::Output;
 use crate::stack;
@@ -94,10 +95,7 @@ async fn drain(layout: &Layout) -> Result<bool, Failure> {
     }
     let deadline = Instant::now() + STOP_MAX;
     while Instant::now() < deadline {
-        if matches!(
-            client::admin(&layout.admin_socket()).await,
-            Err(NoConnection::NotRunning)
-        ) {
+        if is_gone(layout).await {
             return Ok(true);
         }
         tokio::time::sleep(POLL).await;
@@ -107,4 +105,13 @@ async fn drain(layout: &Layout) -> Result<bool, Failure> {
         STOP_MAX.as_secs()
     ))
     .next("see `faramesh status`"))
+}
+
+/// Nobody answers, and neither the daemon nor whoever kept it holds its lock: the next one can start.
+async fn is_gone(layout: &Layout) -> bool {
+    matches!(
+        client::admin(&layout.admin_socket()).await,
+        Err(NoConnection::NotRunning)
+    ) && !files::is_locked(layout.journal())
+        && !files::is_locked(&layout.serve_lock())
 }

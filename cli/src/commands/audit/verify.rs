@@ -136,7 +136,7 @@ fn verify(dir: &Path, options: Options, output: &Output) -> Result<Report, Failu
                 .next("name its directory, or start the daemon once"),
         );
     }
-    let live = journal::is_held(dir);
+    let live = files::is_locked(dir);
     let total = segments
         .iter()
         .filter_map(|s| std::fs::metadata(&s.path).ok())
