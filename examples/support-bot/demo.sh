@@ -25,6 +25,7 @@ chmod 755 "$base"
 exec 9> "$base/.lock"
 flock -n 9 || fail "another demonstration runs in \`$base\`"
 
+# FARAMESH_DEMO_BINARIES=DIR takes binaries that are built already.
 step "building"
 target=${CARGO_TARGET_DIR:-$checkout/target}
 if [ -z "${FARAMESH_DEMO_BINARIES:-}" ]; then
