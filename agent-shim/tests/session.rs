@@ -637,8 +637,9 @@ fn what_is_granted_to_read_is_not_writable_and_what_is_hidden_below_it_stays_hid
     .unwrap();
     // The whole directory is granted, and the state lies in it.
     let world = world.read("stack").read(".");
-    let script =
-        "cat stack/agent.txt && ! echo x >> stack/agent.txt && ! cat state/key && ! ls state";
+    fs::write(world.path("state/unnamed"), "hidden with its directory").unwrap();
+    let script = "cat stack/agent.txt && ! echo x >> stack/agent.txt && ! cat state/key \
+        && ! cat state/unnamed && ! ls state";
     let ended = world.shell(script).succeeded();
     assert_eq!(ended.stdout, "code");
 }
