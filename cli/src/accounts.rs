@@ -117,9 +117,14 @@ pub fn ensure_agent(name: &str, made: &mut Made) -> Result<Account, Failure> {
 }
 
 fn ensure_group(name: &str, made: &mut Made) -> Result<(), Failure> {
-    if group(name)?.is_none() {
-        run("groupadd", &["--system", name])?;
-        made.push(format!("made the group `{name}`"));
+    if group(name)?.is_some() {
+        return Ok(());
+    }
+    match run("groupadd", &["--system", name]) {
+        Ok(()) => made.push(format!("made the group `{name}`")),
+        // Another `apply` made it in the meantime.
+        Err(failure) if group(name)?.is_none() => return Err(failure),
+        Err(_) => {}
     }
     Ok(())
 }
@@ -139,8 +144,11 @@ fn ensure_user(name: &str, group: &str, made: &mut Made) -> Result<(), Failure> 
         "/usr/sbin/nologin",
         name,
     ];
-    run("useradd", &args)?;
-    made.push(format!("made the user `{name}`"));
+    match run("useradd", &args) {
+        Ok(()) => made.push(format!("made the user `{name}`")),
+        Err(failure) if user(name)?.is_none() => return Err(failure),
+        Err(_) => {}
+    }
     Ok(())
 }
 

@@ -236,20 +236,7 @@ fn agent_survives_its_launcher() {
         return;
     }
     let world = World::enforced(POLICY);
-    let marker = world.dir.join("workspace");
-    std::os::unix::fs::chown(
-        &marker,
-        Some(
-            nix::unistd::User::from_name("ft-agent")
-                .unwrap()
-                .unwrap()
-                .uid
-                .as_raw(),
-        ),
-        None,
-    )
-    .unwrap();
-    let script = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        open('/proc/self/comm', 'w').write('ft-orphan')\n        print(os.getpid(), flush=True)\n        time.sleep(600)\n    os._exit(0)\ntime.sleep(600)";
+    let script = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        print(os.getpid(), flush=True)\n        time.sleep(600)\n    os._exit(0)\ntime.sleep(600)";
     let mut launched = world
         .launcher(Some("bot"), &["/usr/bin/python3", "-I", "-u", "-c", script])
         .stdout(std::process::Stdio::piped())

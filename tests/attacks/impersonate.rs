@@ -27,9 +27,7 @@ fn a_process_of_the_agents_user_outside_any_session_asks() {
         return;
     }
     let world = World::enforced(POLICY);
-    let user = nix::unistd::User::from_name("ft-agent")
-        .unwrap()
-        .unwrap();
+    let user = nix::unistd::User::from_name("ft-agent").unwrap().unwrap();
     let socket = world
         .state("run")
         .join(format!("agents/{}/agent.sock", user.uid));
@@ -61,9 +59,7 @@ fn another_user_of_the_host_reaches_no_socket() {
     }
     let world = World::enforced(POLICY);
     let run = world.state("run");
-    let user = nix::unistd::User::from_name("ft-agent")
-        .unwrap()
-        .unwrap();
+    let user = nix::unistd::User::from_name("ft-agent").unwrap().unwrap();
     for socket in [
         "admin.sock",
         "attach.sock",

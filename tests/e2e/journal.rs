@@ -212,10 +212,7 @@ fn the_state_has_the_owners_and_modes_that_the_manual_names() {
         (world.state("signer"), "faramesh-signer:faramesh-signer 700"),
         (run.clone(), "faramesh:faramesh 711"),
         (run.join("admin.sock"), "faramesh:faramesh-operators 660"),
-        (
-            run.join(format!("agents/{uid}")),
-            "faramesh:ft-agent 2750",
-        ),
+        (run.join(format!("agents/{uid}")), "faramesh:ft-agent 2750"),
         (
             run.join(format!("agents/{uid}/agent.sock")),
             "faramesh:ft-agent 660",

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// The user that agents of enforced test worlds run under; made by `apply` where it is missing.
 const AGENT_USER: &str = "ft-agent";
+/// The helper that asks from inside.
+const ASK: &str = "faramesh-test-ask";
 /// Longest time that anything here may take before it counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -101,14 +103,21 @@ impl World {
         let dir = home.join("stack");
         std::fs::create_dir_all(dir.join("workspace")).expect("a directory for the world");
         std::fs::create_dir(home.join("bin")).expect("a directory for binaries");
+        // What agents execute lies in the stack, whose entries they may read.
+        std::fs::create_dir(dir.join("tools")).expect("a directory for the agents' tools");
         for name in [
             "faramesh",
             "farameshd",
             "faramesh-signer",
             "faramesh-agent",
-            "faramesh-test-ask",
+            ASK,
         ] {
-            let (from, to) = (target_dir().join(name), home.join("bin").join(name));
+            let folder = if name == ASK {
+                dir.join("tools")
+            } else {
+                home.join("bin")
+            };
+            let (from, to) = (target_dir().join(name), folder.join(name));
             // A link costs nothing; another file system needs the copy.
             if std::fs::hard_link(&from, &to).is_err() {
                 std::fs::copy(&from, &to).unwrap_or_else(|e| {
@@ -162,7 +171,12 @@ impl World {
     /// A binary that agents can execute.
     #[must_use]
     pub fn binary(&self, name: &str) -> PathBuf {
-        self.home.join("bin").join(name)
+        let folder = if name == ASK {
+            self.dir.join("tools")
+        } else {
+            self.home.join("bin")
+        };
+        folder.join(name)
     }
 
     /// Compiles, signs and activates what `governance.fms` says now.
@@ -275,13 +289,19 @@ impl World {
         }
     }
 
-    /// `status --format json`.
+    /// `status --format json`, with what the daemon says in one object with what the command says.
     ///
     /// # Panics
     /// It is not JSON.
     #[must_use]
     pub fn status(&self) -> Value {
-        json(&self.faramesh(&["status", "--format", "json"]))
+        let mut status = json(&self.faramesh(&["status", "--format", "json"]));
+        if let Some(Value::Object(daemon)) =
+            status.as_object_mut().and_then(|all| all.remove("daemon"))
+        {
+            status.as_object_mut().expect("an object").extend(daemon);
+        }
+        status
     }
 
     /// The daemon's own process.

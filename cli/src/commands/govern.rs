@@ -14,10 +14,13 @@ use faramesh_proto::v1::{Effect, GovernReply, GovernRequest};
 use nix::unistd::Uid;
 use serde::Serialize;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What is read from a file or standard input: more than the daemon takes, so that it is the daemon that refuses.
 const ARGUMENTS_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// What the launcher tells an agent, and SDKs read.
+const SOCKET_VARIABLE: &str = "FARAMESH_SOCKET";
 
 /// Exit statuses of this command.
 mod code {
@@ -65,16 +68,39 @@ struct Receipt {
 /// # Errors
 /// The question cannot be put. A "no" is an answer.
 pub fn run(global: &Global, args: &GovernArgs, output: &Output) -> Result<u8, Failure> {
-    let layout = stack::applied(global)?;
+    let door = Door::find(global)?;
     let arguments = arguments(&args.args)?;
     let request = GovernRequest {
         agent: args.agent.clone(),
         tool: args.tool.clone(),
         arguments,
     };
-    match client::block_on(ask(&layout, request))? {
-        Some(reply) => Ok(print(&layout, &reply, output)),
-        None => Ok(not_ready(&layout, output)),
+    match client::block_on(ask(&door, request))? {
+        Some(reply) => Ok(print(&door, &reply, output)),
+        None => Ok(not_ready(&door, output)),
+    }
+}
+
+/// Where the question goes.
+enum Door {
+    /// The socket that the launcher named: the asker is a process of an agent.
+    Session(PathBuf),
+    /// The stack's own: development the agent's socket, enforced the operators'.
+    Stack(Layout),
+}
+
+impl Door {
+    /// `FARAMESH_SOCKET` comes first: inside a session nothing of the stack can be read.
+    fn find(global: &Global) -> Result<Door, Failure> {
+        match std::env::var_os(SOCKET_VARIABLE) {
+            Some(socket) if !socket.is_empty() => Ok(Door::Session(socket.into())),
+            _ => stack::applied(global).map(Door::Stack),
+        }
+    }
+
+    /// Whether nothing is performed on the answer.
+    fn is_probe(&self) -> bool {
+        matches!(self, Door::Stack(layout) if layout.is_enforced())
     }
 }
 
@@ -97,27 +123,27 @@ fn arguments(given: &str) -> Result<Vec<u8>, Failure> {
 }
 
 /// In development the agent's own socket: any process of this user can be any agent, and the record says so. Enforced,
-/// a probe on the operators' socket.
-async fn ask(layout: &Layout, request: GovernRequest) -> Result<Option<GovernReply>, Failure> {
-    let connected = if layout.is_enforced() {
-        match client::admin(&layout.admin_socket()).await {
-            Ok(mut admin) => Ok(client::reply(admin.dry_run(request)).await),
-            Err(e) => Err(e),
+/// a probe on the operators' socket. Inside a session the session's socket.
+async fn ask(door: &Door, request: GovernRequest) -> Result<Option<GovernReply>, Failure> {
+    let agent = match door {
+        Door::Session(socket) => client::agent(socket).await,
+        Door::Stack(layout) if layout.is_enforced() => {
+            return match client::admin(&layout.admin_socket()).await {
+                Ok(mut admin) => client::reply(admin.dry_run(request)).await.map(Some),
+                Err(NoConnection::NotRunning) => Ok(None),
+                Err(NoConnection::Refused(failure)) => Err(failure),
+            };
         }
-    } else {
-        match client::agent(&layout.agent_socket(Uid::effective())).await {
-            Ok(mut agent) => Ok(client::reply(agent.govern(request)).await),
-            Err(e) => Err(e),
-        }
+        Door::Stack(layout) => client::agent(&layout.agent_socket(Uid::effective())).await,
     };
-    match connected {
-        Ok(reply) => reply.map(Some),
+    match agent {
+        Ok(mut agent) => client::reply(agent.govern(request)).await.map(Some),
         Err(NoConnection::NotRunning) => Ok(None),
         Err(NoConnection::Refused(failure)) => Err(failure),
     }
 }
 
-fn print(layout: &Layout, reply: &GovernReply, output: &Output) -> u8 {
+fn print(door: &Door, reply: &GovernReply, output: &Output) -> u8 {
     let (effect, exit) = match reply.effect() {
         Effect::Permit => ("permit", code::PERMIT),
         Effect::Defer => ("defer", code::DEFER),
@@ -127,7 +153,7 @@ fn print(layout: &Layout, reply: &GovernReply, output: &Output) -> u8 {
         // An effect that we do not know is no permit.
         Effect::Deny | Effect::Unspecified => ("deny", code::DENY),
     };
-    let probe = layout.is_enforced();
+    let probe = door.is_probe();
     people(effect, reply, probe, output);
     output.json(&Answer {
         effect,
@@ -200,22 +226,24 @@ fn people(effect: &str, reply: &GovernReply, probe: bool, output: &Output) {
     }
 }
 
-fn not_ready(layout: &Layout, output: &Output) -> u8 {
+fn not_ready(door: &Door, output: &Output) -> u8 {
     let message = "the daemon of this stack does not run, so every call is refused".to_owned();
     output.line(format!(
         "{}  DAEMON_NOT_READY",
         output.paint(Paint::Bad, "DENY")
     ));
     output.line(format!("  message   {message}"));
-    output.line(format!(
-        "  next      {}",
-        crate::commands::status::start_hint(layout)
-    ));
+    if let Door::Stack(layout) = door {
+        output.line(format!(
+            "  next      {}",
+            crate::commands::status::start_hint(layout)
+        ));
+    }
     output.json(&Answer {
         effect: "deny",
         code: Some("DAEMON_NOT_READY".to_owned()),
         message,
-        probe: layout.is_enforced(),
+        probe: door.is_probe(),
         would: None,
         missing: Vec::new(),
         resolution: None,

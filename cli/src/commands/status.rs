@@ -11,6 +11,7 @@ use crate::untrusted::Untrusted;
 use faramesh_proto::v1::{Phase, StatusReply, StatusRequest};
 use serde::Serialize;
 use std::os::unix::fs::FileTypeExt;
+use std::path::PathBuf;
 
 /// Exit statuses of this command.
 mod code {
@@ -25,6 +26,8 @@ struct Report {
     state: &'static str,
     stack: Option<String>,
     mode: Option<&'static str>,
+    /// Development only: where this user's agents ask.
+    agent_socket: Option<PathBuf>,
     daemon: Option<Daemon>,
 }
 
@@ -63,6 +66,7 @@ pub fn run(global: &Global, output: &Output) -> Result<u8, Failure> {
                 state: "not_running",
                 stack: None,
                 mode: None,
+                agent_socket: None,
                 daemon: None,
             });
             return Ok(code::NOT_RUNNING);
@@ -145,6 +149,7 @@ fn running(layout: &Layout, reply: &StatusReply, output: &Output) -> u8 {
         state,
         stack: Some(layout.stack.clone()),
         mode: Some(mode(layout)),
+        agent_socket: agent_socket(layout),
         daemon: Some(Daemon {
             version: reply.version.clone(),
             pid: reply.pid,
@@ -191,6 +196,7 @@ fn silent(layout: &Layout, output: &Output) -> u8 {
         state,
         stack: Some(layout.stack.clone()),
         mode: Some(mode(layout)),
+        agent_socket: agent_socket(layout),
         daemon: None,
     });
     exit
@@ -205,6 +211,11 @@ pub fn start_hint(layout: &Layout) -> String {
         return format!("systemctl enable --now faramesh@{}", layout.stack);
     }
     format!("faramesh serve --dir {}", layout.dir.display())
+}
+
+/// In development there is one, this user's; enforced, each agent is told its own by the launcher.
+fn agent_socket(layout: &Layout) -> Option<PathBuf> {
+    (!layout.is_enforced()).then(|| layout.agent_socket(nix::unistd::Uid::effective()))
 }
 
 /// The word for a set-up.
