@@ -8,9 +8,10 @@ use crate::accounts;
 use crate::failure::Failure;
 use crate::layout::Place;
 use nix::unistd::{Gid, Uid};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Who a file belongs to; `None` leaves it to whoever runs the command (development).
@@ -153,29 +154,50 @@ pub fn owner(user: &str, group: &str) -> Result<(Uid, Gid), Failure> {
 /// # Errors
 /// The same.
 pub fn ensure_dir(path: &Path, mode: u32, owner: Owner) -> Result<(), Failure> {
-    let failed = |what: &str, e: std::io::Error| Failure::io(what, path, &e);
-    match fs::DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => sync_parent(path)?,
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+    let failed = |what: &str, e: rustix::io::Errno| Failure::io(what, path, &e.into());
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(Failure::configuration(format!(
+            "`{}` names no directory",
+            path.display()
+        )));
+    };
+    // Descriptors from here on, and no symbolic link on the way: another user may own the parent, and whoever could put
+    // a link there between two looks would choose what gets our owner and mode.
+    let on_the_way = match owner {
+        Some(_) => ResolveFlags::NO_SYMLINKS,
+        None => ResolveFlags::empty(),
+    };
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let parent = rustix::fs::openat2(CWD, parent, flags, Mode::empty(), on_the_way)
+        .map_err(|e| failed("open the directory above", e))?;
+    match rustix::fs::mkdirat(&parent, name, Mode::RWXU) {
+        Ok(()) => rustix::fs::fsync(&parent).map_err(|e| failed("make durable", e))?,
+        Err(rustix::io::Errno::EXIST) => {}
         Err(e) => return Err(failed("make the directory", e)),
     }
-    // No symbolic link is followed: whoever could put one there would choose what gets our owner and mode.
-    let meta = fs::symlink_metadata(path).map_err(|e| failed("look at", e))?;
-    if !meta.is_dir() {
-        return Err(
-            Failure::configuration(format!("`{}` is not a directory", path.display()))
-                .next("move it away: something else stands where a directory of Faramesh belongs"),
-        );
-    }
+    let dir = match rustix::fs::openat(&parent, name, flags, Mode::empty()) {
+        Ok(dir) => File::from(dir),
+        Err(rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => {
+            return Err(
+                Failure::configuration(format!("`{}` is not a directory", path.display())).next(
+                    "move it away: something else stands where a directory of Faramesh belongs",
+                ),
+            );
+        }
+        Err(e) => return Err(failed("open", e)),
+    };
+    let meta = dir
+        .metadata()
+        .map_err(|e| Failure::io("look at", path, &e))?;
     if let Some((uid, gid)) = owner
         && (meta.uid(), meta.gid()) != (uid.as_raw(), gid.as_raw())
     {
-        std::os::unix::fs::lchown(path, Some(uid.as_raw()), Some(gid.as_raw()))
-            .map_err(|e| failed("change the owner of", e))?;
+        std::os::unix::fs::fchown(&dir, Some(uid.as_raw()), Some(gid.as_raw()))
+            .map_err(|e| Failure::io("change the owner of", path, &e))?;
     }
     if meta.mode() & 0o7777 != mode || owner.is_some() {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))
-            .map_err(|e| failed("change the mode of", e))?;
+        dir.set_permissions(fs::Permissions::from_mode(mode))
+            .map_err(|e| Failure::io("change the mode of", path, &e))?;
     }
     Ok(())
 }
@@ -262,6 +284,17 @@ mod tests {
         let link = dir.path().join("policy");
         std::os::unix::fs::symlink(dir.path().join("victim"), &link).unwrap();
         assert_eq!(ensure_dir(&link, 0o777, None).unwrap_err().exit, 78);
+    }
+
+    #[test]
+    fn where_an_owner_is_given_no_link_on_the_way_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("victim")).unwrap();
+        let link = dir.path().join("agents");
+        std::os::unix::fs::symlink(dir.path().join("victim"), &link).unwrap();
+        let owner = Some((Uid::effective(), Gid::effective()));
+        assert!(ensure_dir(&link.join("7"), 0o755, owner).is_err());
+        assert_eq!(fs::read_dir(dir.path().join("victim")).unwrap().count(), 0);
     }
 
     #[test]

@@ -293,10 +293,12 @@ impl Layout {
             group: DAEMON,
             mode,
         });
+        // The daemon's like the one above it: what lies in a user's directory is that user's to replace, and
+        // systemd-tmpfiles refuses to pretend otherwise.
         all.push(Place {
             path: self.agents(),
-            user: "root",
-            group: "root",
+            user: DAEMON,
+            group: DAEMON,
             mode: 0o755,
         });
         all

@@ -151,7 +151,7 @@ fn development_is_said_in_every_record_and_by_status() {
     assert!(
         world
             .log()
-            .contains("any process of this user can be any agent"),
+            .contains("Any process of this user can be any agent"),
         "{}",
         world.log()
     );
@@ -198,7 +198,7 @@ fn shadow_mode_lets_a_denial_pass_says_so_and_never_shadows_deny_with_a_bang() {
     assert_eq!(decision["record"]["effect"], "permit");
     let (_, report) = world.verify();
     assert!(
-        report.to_string().contains("shadow"),
+        report.to_string().contains("not enforcing"),
         "verify names the span: {report}"
     );
 }

@@ -105,7 +105,7 @@ fn plan_shows_the_rules_that_change_and_writes_nothing() {
     let world = World::development(&development_policy());
     world.write_policy(&development_policy().replace("permit crm/lookup", "permit crm/*"));
     let before = snapshot(&world);
-    let output = world.faramesh(&["plan"]);
+    let output = world.faramesh(&["plan", "--development"]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(
         text.contains("crm/lookup") && text.contains("crm/*"),

@@ -3,7 +3,12 @@
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 check() { # NAME COMMAND...
   local name=$1 output; shift
-  if output=$("$@" 2>&1); then echo "ok $name"; else echo "FAILED $name: exit $?: $(tr '\n' '|' <<< "$output" | tail -c 700)"; fi
+  if output=$("$@" 2>&1); then echo "ok $name"; return; fi
+  echo "FAILED $name: exit $?: $(tr '\n' '|' <<< "$output" | tail -c 700)"
+  # The first failure is the one to understand.
+  [ -z "${explained:-}" ] || return
+  explained=1
+  { systemctl status --no-pager -l faramesh@probe faramesh-signer@probe; journalctl --no-pager -o cat -n 30; } 2>&1 | sed 's/^/| /'
 }
 refuse() { # NAME COMMAND...: must fail
   local name=$1 output; shift
