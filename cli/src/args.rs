@@ -151,6 +151,9 @@ pub struct RunArgs {
     /// What the agent may write; default: workspace/ in the stack
     #[arg(long, value_name = "DIR")]
     pub workspace: Option<PathBuf>,
+    /// A file or directory that the agent may read and execute, say a virtual environment; again for more
+    #[arg(long, value_name = "PATH")]
+    pub read: Vec<PathBuf>,
     /// The agent's command and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     pub command: Vec<std::ffi::OsString>,

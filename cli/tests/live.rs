@@ -467,6 +467,27 @@ fn run_refuses_a_policy_with_errors_before_anything_starts() {
 }
 
 #[test]
+fn run_lets_its_command_be_this_program_and_what_read_names() {
+    need_siblings();
+    let world = World::with(POLICY);
+    // Neither lies where every agent may read.
+    let own = env!("CARGO_BIN_EXE_faramesh");
+    let mut asked = vec!["run", "--", own];
+    asked.extend(PERMITTED);
+    world.faramesh(&asked).exits(0).says(&["PERMIT"]);
+    let tool = world.temp.path().join("tool");
+    fs::copy("/bin/true", &tool).unwrap();
+    let tool = tool.to_str().unwrap();
+    world
+        .faramesh(&["run", "--", tool])
+        .exits(126)
+        .says(&["--read"]);
+    world
+        .faramesh(&["run", "--read", tool, "--", tool])
+        .exits(0);
+}
+
+#[test]
 fn a_stack_with_a_path_too_long_for_sockets_still_runs() {
     need_siblings();
     let mut world = World::new();

@@ -94,6 +94,13 @@ fn launch(layout: &Layout, args: &RunArgs) -> Result<Child, Failure> {
             .map_err(|e| Failure::io("find the workspace", workspace, &e))?;
         command.arg("--workspace").arg(workspace);
     }
+    // This program too, wherever it was built or copied to: an agent's command may ask with it.
+    let own = std::env::current_exe().and_then(std::fs::canonicalize);
+    for path in own.ok().iter().chain(&args.read) {
+        let path = std::fs::canonicalize(path)
+            .map_err(|e| Failure::io("find what the agent may read", path, &e))?;
+        command.arg("--read").arg(path);
+    }
     command.arg("--").args(&args.command);
     command
         .spawn()
