@@ -447,6 +447,12 @@ fn run_is_one_command_with_the_exit_status_of_the_agent() {
         .faramesh(&["audit", "tail"])
         .exits(0)
         .says(&["session", "ended", "stop"]);
+    // Every measured row, however many there are.
+    world.faramesh(&["audit", "show", "2"]).exits(0).says(&[
+        "base.uid",
+        "landlock.fs.write",
+        "seccomp.bpf",
+    ]);
     world
         .faramesh(&["audit", "verify"])
         .exits(0)

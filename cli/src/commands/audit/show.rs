@@ -90,6 +90,11 @@ fn fields(bytes: &[u8], seq: u64, output: &Output) -> Result<(), Failure> {
         return Err(tail::damaged(seq, &"not an object"));
     };
     for (key, value) in &map {
+        if let Some(rows) = probes(key, value) {
+            output.line(format!("  {}", Untrusted(key)));
+            rows.for_each(|row| output.line(row));
+            continue;
+        }
         let text = match value {
             Value::String(text) => text.clone(),
             other => other.to_string(),
@@ -101,4 +106,21 @@ fn fields(bytes: &[u8], seq: u64, output: &Output) -> Result<(), Failure> {
         ));
     }
     Ok(())
+}
+
+/// A session's measured rows, one a line: together they are longer than a text may be, and none may be cut off.
+fn probes<'a>(key: &str, value: &'a Value) -> Option<impl Iterator<Item = String> + 'a> {
+    let rows = value.as_array().filter(|_| key == "probes")?;
+    Some(rows.iter().map(|row| {
+        let text = |key: &str| row.get(key).and_then(Value::as_str).unwrap_or_default();
+        let word = match row.get("enforced").and_then(Value::as_bool) {
+            Some(true) => "enforced",
+            _ => "-",
+        };
+        format!(
+            "    {word:<8}  {:<32}  {}",
+            Untrusted(text("layer")).to_string(),
+            Untrusted(text("measured"))
+        )
+    }))
 }
