@@ -294,6 +294,16 @@ fn verify_holds_breaks_and_cannot_tell() {
     fs::write(&head, report["checkpoint"].as_str().unwrap()).unwrap();
     world.faramesh(&PERMITTED).exits(0);
     let with_head = ["audit", "verify", "--head", head.to_str().unwrap()];
+    // As somebody keeps it who copies it from the text: with its margin, and a line too many.
+    let copied: String = report["checkpoint"]
+        .as_str()
+        .unwrap()
+        .lines()
+        .map(|line| format!("    {line}\n"))
+        .collect();
+    fs::write(&head, copied + "\n").unwrap();
+    world.faramesh(&with_head).exits(0);
+    fs::write(&head, report["checkpoint"].as_str().unwrap()).unwrap();
     world.faramesh(&with_head).exits(0).says(&[
         "self-consistent",
         "extends your head",
@@ -463,16 +473,6 @@ fn run_is_one_command_with_the_exit_status_of_the_agent() {
 }
 
 #[test]
-fn run_refuses_a_policy_with_errors_before_anything_starts() {
-    let world = World::with("agent");
-    let answer = world
-        .faramesh(&["run", "--", "sh", "-c", "touch ran"])
-        .exits(65);
-    assert!(!answer.stderr.contains("started"));
-    assert!(!world.dir.join("ran").exists());
-}
-
-#[test]
 fn run_lets_its_command_be_this_program_and_what_read_names() {
     need_siblings();
     let world = World::with(POLICY);
@@ -491,6 +491,16 @@ fn run_lets_its_command_be_this_program_and_what_read_names() {
     world
         .faramesh(&["run", "--read", tool, "--", tool])
         .exits(0);
+}
+
+#[test]
+fn run_refuses_a_policy_with_errors_before_anything_starts() {
+    let world = World::with("agent");
+    let answer = world
+        .faramesh(&["run", "--", "sh", "-c", "touch ran"])
+        .exits(65);
+    assert!(!answer.stderr.contains("started"));
+    assert!(!world.dir.join("ran").exists());
 }
 
 #[test]

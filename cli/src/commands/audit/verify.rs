@@ -113,6 +113,7 @@ fn head(file: &Path, key: Option<&PublicKey>) -> Result<Head, Failure> {
     };
     let note = files::read_limited(file, NOTE_BYTES_MAX as u64)?
         .ok_or_else(|| Failure::data(format!("there is no note `{}`", file.display())))?;
+    let note = as_kept(note);
     match key {
         Some(key) => Ok(key
             .open::<Checkpoint>(&note)
@@ -126,6 +127,19 @@ fn head(file: &Path, key: Option<&PublicKey>) -> Result<Head, Failure> {
                 .head)
         }
     }
+}
+
+/// A note as it was before somebody copied it from this command's own output: without the margin, and with exactly one
+/// line break at its end. No line of a note begins or ends with a space, so nothing that is signed is touched.
+fn as_kept(note: Vec<u8>) -> Vec<u8> {
+    let Ok(text) = std::str::from_utf8(&note) else {
+        return note;
+    };
+    let mut lines: Vec<&str> = text.lines().map(|line| line.trim_matches(' ')).collect();
+    while lines.last().is_some_and(|line| line.is_empty()) {
+        lines.pop();
+    }
+    (lines.join("\n") + "\n").into_bytes()
 }
 
 fn verify(dir: &Path, options: Options, output: &Output) -> Result<Report, Failure> {
