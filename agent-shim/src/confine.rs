@@ -116,10 +116,15 @@ impl Plan {
             }
         };
         let workspace = fs::canonicalize(&options.workspace).map_err(|cause| {
+            let hint = if cause.kind() == io::ErrorKind::NotFound {
+                "; make it and give it to the agent's user, or name another with --workspace"
+            } else {
+                ""
+            };
             Failure::new(
                 Failure::CONFIGURATION,
                 format!(
-                    "the workspace `{}` cannot be used: {cause}",
+                    "the workspace `{}` cannot be used: {cause}{hint}",
                     options.workspace.display()
                 ),
             )
@@ -364,10 +369,13 @@ fn execute(plan: &Plan) -> Failure {
     } else {
         NOT_EXECUTABLE
     };
-    Failure::new(
-        status,
-        format!("cannot execute `{}`: {cause}", Path::new(program).display()),
-    )
+    let program = Path::new(program).display();
+    let hint = if cause.kind() == io::ErrorKind::PermissionDenied {
+        "; an agent executes what lies in /usr, /bin, /sbin, /lib*, /etc, /opt, the stack or the workspace, and what --read names"
+    } else {
+        ""
+    };
+    Failure::new(status, format!("cannot execute `{program}`: {cause}{hint}"))
 }
 
 /// Groups, bounding set, uid, the other capability sets; then nothing can be gained by an exec.
