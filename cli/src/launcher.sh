@@ -24,6 +24,8 @@ done
 [ $# -gt 0 ] || usage
 [ -x "$program" ] || fail 69 "\`$program\` is not installed; put it back and run \`faramesh apply\` again"
 
+case $workspace in /*) ;; *) workspace=$PWD/$workspace ;; esac
+
 # The agent may read what lies in the stack, entry by entry, but never its state.
 set -- -- "$@"
 for entry in "$stack"/* "$stack"/.[!.]* "$stack"/..?*; do
