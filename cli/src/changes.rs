@@ -67,6 +67,16 @@ impl Changes {
         self.runtime.is_empty() && self.agents.is_empty()
     }
 
+    /// Settings that were something else before, or are no more. `mode` is one: a plan that weakens it changes something.
+    pub fn settings_changed(&self) -> usize {
+        let agents = self.agents.iter().filter(|a| a.change == Kind::Changed);
+        self.runtime
+            .iter()
+            .chain(agents.flat_map(|agent| &agent.settings))
+            .filter(|setting| setting.before.is_some())
+            .count()
+    }
+
     /// Rules added, removed, changed.
     pub fn rule_counts(&self) -> (usize, usize, usize) {
         let count = |kind| {
@@ -356,5 +366,6 @@ mod tests {
                 after: Some("shadow".into())
             }]
         );
+        assert_eq!(changes.settings_changed(), 1);
     }
 }

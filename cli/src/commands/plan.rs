@@ -4,7 +4,7 @@
 use crate::args::{Global, NameArgs};
 use crate::changes::{self, Changes, Kind, RuleChange, Setting};
 use crate::client;
-use crate::commands::status;
+use crate::commands::{check, status};
 use crate::failure::{Failure, exit};
 use crate::layout::Layout;
 use crate::output::{Output, Paint};
@@ -170,8 +170,12 @@ fn people(
     }
     print(changes, output);
     let (added, removed, changed) = changes.rule_counts();
+    let settings = match changes.settings_changed() {
+        0 => String::new(),
+        some => format!(", {} to change", check::count(some, "setting")),
+    };
     output.line(format!(
-        "{added} to add, {changed} to change, {removed} to remove; `faramesh apply` does it"
+        "{added} to add, {changed} to change, {removed} to remove{settings}; `faramesh apply` does it"
     ));
     if changes.is_empty() {
         output.line("only the place or the reason of rules differs");
