@@ -24,6 +24,7 @@ use crate::stack;
 use crate::trust::{self, Weakness};
 use crate::untrusted::Untrusted;
 use faramesh_core::checkpoint::Manifest;
+use faramesh_core::policy::artifact::Mode;
 use faramesh_daemon::config::Config;
 use faramesh_proto::v1::ActivateRequest;
 use serde::Serialize;
@@ -368,6 +369,9 @@ fn report(
     let digest = digest_text(&compiled.stored.digest);
     for warning in applied.warnings.iter().filter(|_| layout.is_enforced()) {
         output.warn(warning);
+    }
+    if compiled.artifact.runtime.mode == Mode::Shadow {
+        output.warn(status::SHADOW);
     }
     let what = format!(
         "{} {number} {digest} ({})",

@@ -13,6 +13,9 @@ use serde::Serialize;
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
+/// What `apply` and `status` say of a policy that does not enforce.
+pub const SHADOW: &str = "SHADOW: calls proceed whatever the rules say, and only `deny!` denies; the journal says what would have been";
+
 /// Exit statuses of this command.
 mod code {
     pub(super) const READY: u8 = 0;
@@ -138,7 +141,8 @@ fn running(layout: &Layout, reply: &StatusReply, output: &Output) -> u8 {
             Untrusted(&reply.refusing)
         ));
     }
-    for warning in &reply.warnings {
+    let shadow = (reply.policy_mode == "shadow").then_some(SHADOW);
+    for warning in reply.warnings.iter().map(String::as_str).chain(shadow) {
         text(format!(
             "{} {}",
             output.paint(Paint::Caution, "warning:"),
