@@ -227,7 +227,15 @@ fn people(effect: &str, reply: &GovernReply, probe: bool, output: &Output) {
 }
 
 fn not_ready(door: &Door, output: &Output) -> u8 {
-    let message = "the daemon of this stack does not run, so every call is refused".to_owned();
+    let message = match door {
+        Door::Stack(_) => {
+            "the daemon of this stack does not run, so every call is refused".to_owned()
+        }
+        Door::Session(socket) => format!(
+            "no daemon listens on `{}`, which {SOCKET_VARIABLE} names, so every call is refused",
+            Untrusted(&socket.to_string_lossy())
+        ),
+    };
     output.line(format!(
         "{}  DAEMON_NOT_READY",
         output.paint(Paint::Bad, "DENY")
