@@ -3,11 +3,17 @@
 //! Invariants:
 //! - What a decoder here accepts has no byte that the resulting message does not stand for: see [`strict`].
 //! - No length is believed before it is compared with a limit that the caller named: see [`frame`].
+//! - Messages need no runtime: clients, servers and their codec are behind the feature `grpc`, so that the processes that
+//!   hold a key or start as root do not link an HTTP/2 stack.
 //! - `src/v1.rs` is generated; `tests/generated.rs` refuses to pass when it differs from the `.proto` files.
 #![forbid(unsafe_code)]
 
-/// Strict decoding, and the gRPC codec that uses it on both sides.
+/// Strict decoding.
 pub mod strict;
+
+/// Strict decoding for gRPC, on both sides.
+#[cfg(feature = "grpc")]
+pub mod codec;
 
 /// Messages with a length in front: the framing of attach.sock and of the signer's socket.
 pub mod frame;
@@ -22,7 +28,9 @@ pub mod frame;
 #[rustfmt::skip]
 pub mod v1;
 
-pub use strict::{StrictCodec, decode_strict};
+#[cfg(feature = "grpc")]
+pub use codec::StrictCodec;
+pub use strict::decode_strict;
 
 /// The version that [`v1::Hello::protocol`] carries. A daemon refuses any other.
 pub const ATTACH_PROTOCOL: u32 = 1;

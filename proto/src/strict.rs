@@ -22,13 +22,8 @@
 //! `uint32` varint of five bytes whose bits above the 32nd are cut off; enum numbers that nobody has named (they
 //! arrive as numbers, and their reader must refuse them). None of these lets two readers that use this crate disagree.
 
-use std::marker::PhantomData;
-
 use prost::Message;
 use prost::bytes::Buf;
-use tonic::Status;
-use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
-use tonic_prost::{ProstCodec, ProstEncoder};
 
 /// Why bytes are not a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,65 +72,6 @@ pub fn decode_strict<M: Message + Default>(input: impl Buf) -> Result<M, Malform
         return Err(Malformed::Surplus { given, needed });
     }
     Ok(message)
-}
-
-/// The codec of every service here: encodes as prost does, decodes with [`decode_strict`].
-///
-/// A refusal is the status `invalid_argument` with a message that starts with `CALL_INVALID: `. gRPC's own framing
-/// (compression flag, length limit) is before it, in tonic.
-#[derive(Debug, Clone)]
-pub struct StrictCodec<T, U> {
-    messages: PhantomData<(T, U)>,
-}
-
-impl<T, U> Default for StrictCodec<T, U> {
-    fn default() -> Self {
-        Self {
-            messages: PhantomData,
-        }
-    }
-}
-
-impl<T, U> Codec for StrictCodec<T, U>
-where
-    T: Message + Send + 'static,
-    U: Message + Default + Send + 'static,
-{
-    type Encode = T;
-    type Decode = U;
-    type Encoder = ProstEncoder<T>;
-    type Decoder = StrictDecoder<U>;
-
-    fn encoder(&mut self) -> Self::Encoder {
-        ProstCodec::<T, U>::default().encoder()
-    }
-
-    fn decoder(&mut self) -> Self::Decoder {
-        StrictDecoder {
-            message: PhantomData,
-        }
-    }
-}
-
-/// The reading half of [`StrictCodec`].
-#[derive(Debug, Clone)]
-pub struct StrictDecoder<U> {
-    message: PhantomData<U>,
-}
-
-impl<U: Message + Default> Decoder for StrictDecoder<U> {
-    type Item = U;
-    type Error = Status;
-
-    fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        decode_strict(buf)
-            .map(Some)
-            .map_err(|cause| Status::invalid_argument(format!("CALL_INVALID: {cause}")))
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::default()
-    }
 }
 
 #[cfg(test)]

@@ -173,6 +173,7 @@ impl OutcomeStatus {
     }
 }
 /// Generated client implementations.
+#[cfg(feature = "grpc")]
 pub mod agent_client {
     #![allow(
         unused_variables,
@@ -327,6 +328,7 @@ pub mod agent_client {
     }
 }
 /// Generated server implementations.
+#[cfg(feature = "grpc")]
 pub mod agent_server {
     #![allow(
         unused_variables,
@@ -767,6 +769,7 @@ impl Phase {
     }
 }
 /// Generated client implementations.
+#[cfg(feature = "grpc")]
 pub mod admin_client {
     #![allow(
         unused_variables,
@@ -981,6 +984,7 @@ pub mod admin_client {
     }
 }
 /// Generated server implementations.
+#[cfg(feature = "grpc")]
 pub mod admin_server {
     #![allow(
         unused_variables,

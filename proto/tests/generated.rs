@@ -32,6 +32,8 @@ fn the_committed_code_is_what_the_proto_files_generate() {
     tonic_prost_build::configure()
         .out_dir(out.path())
         .codec_path("crate::StrictCodec")
+        .client_mod_attribute(".", "#[cfg(feature = \"grpc\")]")
+        .server_mod_attribute(".", "#[cfg(feature = \"grpc\")]")
         .compile_fds(descriptors())
         .unwrap();
     let generated = std::fs::read_to_string(out.path().join("faramesh.v1.rs")).unwrap();
