@@ -1,5 +1,9 @@
 # One word a check. CI runs `make test` and nothing else.
-.PHONY: help build demo test test-all lint fmt bench fuzz deny tcb man
+.PHONY: help build release demo test test-all lint fmt bench fuzz deny tcb man install uninstall
+
+PREFIX ?= /usr
+PROGRAMS = faramesh farameshd faramesh-signer faramesh-agent
+UNITS = faramesh@.service faramesh-signer@.service faramesh-signer@.socket faramesh-agents.slice
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -38,3 +42,27 @@ tcb:             ## the trusted base with line counts, into ARCHITECTURE.md
 
 man:             ## man pages and completions, into target/man
 	cargo run --quiet --bin faramesh -- man target/man
+
+release:         ## the installed programs, optimised, into target/release
+	cargo build --release --locked -p faramesh-cli -p faramesh-daemon -p faramesh-signer -p faramesh-agent-shim
+
+install:         ## binaries, units, users, manual (as root, after make release): docs/install.md
+	@[ -x target/release/faramesh-agent ] || { echo 'install: run `make release` first, as yourself'; exit 1; }
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)/etc/systemd/system
+	install -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(addprefix target/release/,$(PROGRAMS))
+	install -m 0644 -t $(DESTDIR)/etc/systemd/system $(addprefix systemd/,$(UNITS))
+	install -D -m 0644 systemd/sysusers.d/faramesh.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/faramesh.conf
+	install -D -m 0644 systemd/tmpfiles.d/faramesh.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/faramesh.conf
+	rm -rf target/man && target/release/faramesh man target/man
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 target/man/*.1
+	install -D -m 0644 target/man/completions/faramesh.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/faramesh
+	install -D -m 0644 target/man/completions/_faramesh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_faramesh
+	install -D -m 0644 target/man/completions/faramesh.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/faramesh.fish
+	if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemd-sysusers && systemd-tmpfiles --create $(PREFIX)/lib/tmpfiles.d/faramesh.conf && systemctl daemon-reload; fi
+
+uninstall:       ## what install installed; never keys or journals
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(PROGRAMS)) $(addprefix $(DESTDIR)/etc/systemd/system/,$(UNITS))
+	rm -f $(DESTDIR)$(PREFIX)/lib/sysusers.d/faramesh.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/faramesh.conf
+	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/faramesh*.1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions/faramesh
+	rm -f $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_faramesh $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/faramesh.fish
