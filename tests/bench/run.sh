@@ -23,14 +23,14 @@ agent "bench" {
   }
 }
 F
-"$faramesh" dev --dir "$dir" > "$dir/daemon.log" 2>&1 &
+"$faramesh" dev --name bench --dir "$dir" > "$dir/daemon.log" 2>&1 &
 daemon=$!
-for _ in $(seq 200); do "$faramesh" status --dir "$dir" >/dev/null 2>&1 && break; sleep 0.05; done
-"$faramesh" status --dir "$dir" >/dev/null || { cat "$dir/daemon.log"; exit 1; }
-FARAMESH_BENCH_DIR="$dir" FARAMESH_BENCH_SOCKET=$("$faramesh" status --dir "$dir" --format json | python3 -c 'import json,sys; print(json.load(sys.stdin)["agent_socket"])') \
+for _ in $(seq 200); do "$faramesh" status --development --dir "$dir" >/dev/null 2>&1 && break; sleep 0.05; done
+"$faramesh" status --development --dir "$dir" >/dev/null || { cat "$dir/daemon.log"; exit 1; }
+FARAMESH_BENCH_DIR="$dir" FARAMESH_BENCH_SOCKET=$("$faramesh" status --development --dir "$dir" --format json | python3 -c 'import json,sys; print(json.load(sys.stdin)["agent_socket"])') \
   cargo bench --locked -p faramesh-tests --bench wire
-"$faramesh" stop --dir "$dir"; wait "$daemon" || true; daemon=
+"$faramesh" stop --development --dir "$dir"; wait "$daemon" || true; daemon=
 echo
 echo "memory at the end and the journal that the run wrote:"
 du -sh "$dir/.faramesh/state/journal" | cut -f1
-"$faramesh" audit verify --dir "$dir" | tail -n 3
+"$faramesh" audit verify --development --dir "$dir" | tail -n 3
