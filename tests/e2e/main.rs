@@ -12,6 +12,7 @@ mod calls;
 mod journal;
 mod lifecycle;
 mod policies;
+mod readme;
 mod repository;
 mod systemd;
 
