@@ -27,10 +27,17 @@ step() { # NAME COMMAND...: runs it, keeps its output, remembers whether it fail
 
 packages() { # Debian packages that the tests call, where root may install them
   local missing=()
-  python3 -c 'import ensurepip, venv' 2>/dev/null || /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
-  command -v systemd-analyze >/dev/null || missing+=(systemd)
-  command -v cc >/dev/null || missing+=(gcc)
-  command -v setpriv >/dev/null || missing+=(util-linux)
+  need() { command -v "$1" >/dev/null || [ -e "$1" ] || missing+=("$2"); }
+  need /usr/bin/python3 python3
+  /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+  need cc gcc
+  need git git
+  need setpriv util-linux
+  # A real systemd is booted with them; only root can.
+  need /lib/systemd/systemd systemd
+  need systemd-analyze systemd
+  need dbus-daemon dbus
+  need useradd passwd
   [ ${#missing[@]} -eq 0 ] && return 0
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "installing: ${missing[*]}"
