@@ -3,8 +3,13 @@
 //! Invariant: nothing else changes it. The sequencer applies a record's body when it gives out its number; recovery
 //! applies the bodies of the journal in order.
 
-use crate::record::{Activation, Body, BodyView, SessionStart};
-use std::collections::BTreeMap;
+use crate::decision::Effect;
+use crate::record::{Activation, Body, BodyView, Door, SessionStart};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Permits of one caller that wait for their outcome; the oldest gives way. 8 KiB a session, and four times the calls
+/// that one connection may have in flight.
+const OPEN_PERMITS_MAX: usize = 1_024;
 
 /// The fold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -12,6 +17,8 @@ pub struct State {
     next_seq: u64,
     in_force: Option<InForce>,
     sessions: BTreeMap<String, Session>,
+    /// Of callers outside any session: development, where any of them can be any other.
+    open_outside: OpenPermits,
 }
 
 /// The policy that decides.
@@ -32,6 +39,29 @@ pub struct Session {
     pub uid: u32,
     /// Decisions that it was given.
     pub calls: u64,
+    open: OpenPermits,
+}
+
+/// Numbers of permits whose outcome was not reported, in rising order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct OpenPermits(VecDeque<u64>);
+
+impl OpenPermits {
+    fn add(&mut self, seq: u64) {
+        if self.0.len() >= OPEN_PERMITS_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back(seq);
+    }
+
+    fn holds(&self, seq: u64) -> bool {
+        self.0.binary_search(&seq).is_ok()
+    }
+
+    fn close(&mut self, seq: u64) -> bool {
+        let place = self.0.binary_search(&seq).ok();
+        place.and_then(|place| self.0.remove(place)).is_some()
+    }
 }
 
 /// Why a record cannot be the next one. In recovery it means that the journal is not ours; live, that we are wrong.
@@ -59,6 +89,9 @@ pub enum OutOfOrder {
     /// A decision for, or the end of, a session that is not alive.
     #[error("session `{0}` is not alive")]
     NoSuchSession(String),
+    /// An outcome of what is no permit of that caller, or whose outcome is known.
+    #[error("record {0} is no permit of this caller that waits for its outcome")]
+    NoSuchPermit(u64),
 }
 
 impl State {
@@ -112,6 +145,7 @@ impl State {
                     agent: start.agent.clone(),
                     uid: start.uid,
                     calls: 0,
+                    open: OpenPermits::default(),
                 };
                 self.sessions.insert(start.session.clone(), session);
             }
@@ -120,9 +154,27 @@ impl State {
                     .remove(*session)
                     .ok_or_else(|| OutOfOrder::NoSuchSession((*session).to_owned()))?;
             }
-            Change::Decision(session) => {
-                if let Some(session) = session.and_then(|id| self.sessions.get_mut(id)) {
-                    session.calls = session.calls.saturating_add(1);
+            Change::Decision { session, permit } => {
+                let session = session.map(|id| self.sessions.get_mut(id));
+                let open = match session {
+                    None => Some(&mut self.open_outside),
+                    Some(None) => None,
+                    Some(Some(session)) => {
+                        session.calls = session.calls.saturating_add(1);
+                        Some(&mut session.open)
+                    }
+                };
+                if let Some(open) = open.filter(|_| *permit) {
+                    open.add(seq);
+                }
+            }
+            Change::Outcome { session, of } => {
+                let open = match session {
+                    None => Some(&mut self.open_outside),
+                    Some(id) => self.sessions.get_mut(*id).map(|session| &mut session.open),
+                };
+                if !open.is_some_and(|open| open.close(*of)) {
+                    return Err(OutOfOrder::NoSuchPermit(*of));
                 }
             }
             Change::None => {}
@@ -139,6 +191,16 @@ impl State {
     /// The policy of the last activation.
     pub const fn in_force(&self) -> Option<InForce> {
         self.in_force
+    }
+
+    /// Whether that record is a permit of this caller (`None`: outside any session) whose outcome was not reported yet.
+    /// Of a caller that does not report its outcomes only the last thousand are remembered.
+    pub fn awaits_outcome(&self, session: Option<&str>, of: u64) -> bool {
+        let open = match session {
+            None => Some(&self.open_outside),
+            Some(id) => self.sessions.get(id).map(|session| &session.open),
+        };
+        open.is_some_and(|open| open.holds(of))
     }
 
     /// A session, while it is alive.
@@ -159,7 +221,15 @@ enum Change<'a> {
     Activation(&'a Activation),
     SessionStart(&'a SessionStart),
     SessionEnd(&'a str),
-    Decision(Option<&'a str>),
+    Decision {
+        session: Option<&'a str>,
+        /// Something may be done on it: a probe is none.
+        permit: bool,
+    },
+    Outcome {
+        session: Option<&'a str>,
+        of: u64,
+    },
     None,
 }
 
@@ -169,12 +239,17 @@ impl<'a> Change<'a> {
             Body::Activation(activation) => Change::Activation(activation),
             Body::SessionStart(start) => Change::SessionStart(start),
             Body::SessionEnd { session, .. } => Change::SessionEnd(session),
-            Body::Decision(decision) => Change::Decision(decision.session.as_deref()),
-            Body::Start(_)
-            | Body::Stop { .. }
-            | Body::Outcome(_)
-            | Body::Dropped { .. }
-            | Body::ClockStep { .. } => Change::None,
+            Body::Decision(decision) => Change::Decision {
+                session: decision.session.as_deref(),
+                permit: decision.decision.effect == Effect::Permit && decision.door == Door::Govern,
+            },
+            Body::Outcome(outcome) => Change::Outcome {
+                session: outcome.session.as_deref(),
+                of: outcome.of,
+            },
+            Body::Start(_) | Body::Stop { .. } | Body::Dropped { .. } | Body::ClockStep { .. } => {
+                Change::None
+            }
         }
     }
 
@@ -183,10 +258,16 @@ impl<'a> Change<'a> {
             BodyView::Activation(activation) => Change::Activation(activation),
             BodyView::SessionStart(start) => Change::SessionStart(start),
             BodyView::SessionEnd { session, .. } => Change::SessionEnd(session),
-            BodyView::Decision(decision) => Change::Decision(decision.session.as_deref()),
+            BodyView::Decision(decision) => Change::Decision {
+                session: decision.session.as_deref(),
+                permit: decision.effect == Effect::Permit && decision.door == Door::Govern,
+            },
+            BodyView::Outcome(outcome) => Change::Outcome {
+                session: outcome.session.as_deref(),
+                of: outcome.of,
+            },
             BodyView::Start(_)
             | BodyView::Stop { .. }
-            | BodyView::Outcome(_)
             | BodyView::Dropped { .. }
             | BodyView::ClockStep { .. } => Change::None,
         }
@@ -196,6 +277,7 @@ impl<'a> Change<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::{DecisionRecord, Outcome};
 
     fn activation(number: u64) -> Body {
         let policy_mode = "enforce".to_owned();
@@ -285,5 +367,89 @@ mod tests {
             state.apply(2, &end("s1")),
             Err(OutOfOrder::NoSuchSession("s1".to_owned()))
         );
+    }
+
+    fn decision(session: Option<&str>, effect: Effect, door: Door) -> Body {
+        let mut decision =
+            crate::decision::Decision::refused(crate::decision::Code::PolicyDeny, "");
+        decision.effect = effect;
+        Body::Decision(Box::new(DecisionRecord {
+            session: session.map(str::to_owned),
+            agent: "bot".to_owned(),
+            attested: session.is_some(),
+            uid: 1001,
+            door,
+            tool: "a/b".to_owned(),
+            policy: [7; 32],
+            decision,
+            line: None,
+            effects: Vec::new(),
+            arguments: "{}".to_owned(),
+            args_salt: [0; 16],
+            detail_salt: [0; 16],
+        }))
+    }
+
+    fn outcome(session: Option<&str>, of: u64) -> Body {
+        Body::Outcome(Outcome {
+            session: session.map(str::to_owned),
+            of,
+            status: "succeeded".to_owned(),
+            result_digest: None,
+            detail: String::new(),
+        })
+    }
+
+    /// Records from 0 on.
+    fn state(bodies: &[Body]) -> State {
+        let mut state = State::new();
+        for (seq, body) in (0..).zip(bodies) {
+            state.apply(seq, body).unwrap();
+        }
+        state
+    }
+
+    #[test]
+    fn an_outcome_is_taken_once_and_only_from_the_session_that_was_permitted() {
+        let permit = decision(Some("s1"), Effect::Permit, Door::Govern);
+        let mut state = state(&[start("s1"), start("s2"), permit]);
+        for (session, of) in [
+            (Some("s2"), 2),
+            (None, 2),
+            (Some("gone"), 2),
+            (Some("s1"), 1),
+        ] {
+            let refused = state.apply(3, &outcome(session, of));
+            assert_eq!(refused, Err(OutOfOrder::NoSuchPermit(of)), "{session:?}");
+            assert!(!state.awaits_outcome(session, of), "{session:?}");
+        }
+        assert!(state.awaits_outcome(Some("s1"), 2));
+        state.apply(3, &outcome(Some("s1"), 2)).unwrap();
+        let again = state.apply(4, &outcome(Some("s1"), 2));
+        assert_eq!(again, Err(OutOfOrder::NoSuchPermit(2)));
+    }
+
+    #[test]
+    fn a_denial_a_deferral_and_a_probe_have_no_outcome() {
+        for (effect, door) in [
+            (Effect::Deny, Door::Govern),
+            (Effect::Defer, Door::Govern),
+            (Effect::Permit, Door::Probe),
+        ] {
+            for session in [Some("s1"), None] {
+                let state = state(&[start("s1"), decision(session, effect, door)]);
+                assert!(!state.awaits_outcome(session, 1), "{effect:?} {door:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_session_that_reports_nothing_the_last_thousand_permits_are_remembered() {
+        let mut bodies = vec![start("s1")];
+        let permit = || decision(Some("s1"), Effect::Permit, Door::Govern);
+        bodies.extend((0..=OPEN_PERMITS_MAX).map(|_| permit()));
+        let state = state(&bodies);
+        assert!(!state.awaits_outcome(Some("s1"), 1));
+        assert!(state.awaits_outcome(Some("s1"), 2));
     }
 }

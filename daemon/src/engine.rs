@@ -225,7 +225,8 @@ impl Engine {
         self.queue(&lane, Submission::Call { attested, door })
     }
 
-    /// Queues an agent's report of what became of a permitted call, in its lane.
+    /// Queues an agent's report of what became of a permitted call, in its lane. Where it is about anything but a permit
+    /// of the same caller that has no outcome yet, the answer is `CALL_INVALID`.
     ///
     /// # Errors
     /// As [`Engine::submit`].
@@ -234,7 +235,7 @@ impl Engine {
         lane: Lane,
         outcome: Outcome,
     ) -> Result<oneshot::Receiver<Answer>, Refusal> {
-        self.queue(&lane, Submission::Report(Body::Outcome(outcome)))
+        self.queue(&lane, Submission::Report(outcome))
     }
 
     /// Queues a record of the daemon's own (a session's start or end, …), before any call that waits. It is accepted

@@ -17,7 +17,7 @@ use crate::store::Candidate;
 use faramesh_core::decision::Code;
 use faramesh_core::identity::Attested;
 use faramesh_core::pipeline;
-use faramesh_core::record::{self, Body, DecisionRecord, Door, Header, RunMode, Time};
+use faramesh_core::record::{self, Body, DecisionRecord, Door, Header, Outcome, RunMode, Time};
 use faramesh_core::state::State;
 use faramesh_core::tree::{self, Hash};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -49,8 +49,8 @@ pub(crate) enum Submission {
         /// The way in.
         door: Door,
     },
-    /// A record of an agent's own making: an outcome.
-    Report(Body),
+    /// What an agent says became of a permitted call.
+    Report(Outcome),
 }
 
 /// The daemon's own.
@@ -441,9 +441,7 @@ impl Sequencer {
         let mut slot = Some(answer);
         let pushed = match &what {
             Submission::Call { attested, door } => self.decide(attested, *door, &mut slot),
-            Submission::Report(body) => {
-                self.push(Need::Call, Some(&mut slot), |_, _| (body.clone(), None))
-            }
+            Submission::Report(outcome) => self.report(outcome, &mut slot),
         };
         match (pushed, slot) {
             (Err(NotPushed::Later), Some(answer)) => {
@@ -512,6 +510,27 @@ impl Sequencer {
                 detail_salt,
             }));
             (body, Some(decided))
+        })
+    }
+
+    /// An outcome is about a permit of the same caller: nobody else's story is told here, and none twice.
+    fn report(
+        &mut self,
+        outcome: &Outcome,
+        answer: &mut Option<oneshot::Sender<Answer>>,
+    ) -> Result<(), NotPushed> {
+        let session = outcome.session.as_deref();
+        if !self.state.awaits_outcome(session, outcome.of) {
+            return Err(NotPushed::Refused(Refusal::new(
+                Code::CallInvalid,
+                format!(
+                    "leaf_index: record {} is no permit of this caller that waits for its outcome",
+                    outcome.of
+                ),
+            )));
+        }
+        self.push(Need::Call, Some(answer), |_, _| {
+            (Body::Outcome(outcome.clone()), None)
         })
     }
 

@@ -2,6 +2,8 @@
 
 use crate::world::{World, ask, journal, kinds, submit};
 use faramesh_core::decision::Code;
+use faramesh_core::record::Outcome;
+use faramesh_daemon::engine::Lane;
 
 #[tokio::test]
 async fn one_lane_that_floods_does_not_hold_up_another() {
@@ -118,4 +120,42 @@ async fn a_clock_that_was_set_while_nobody_ran_is_recorded_at_the_next_start() {
         kinds(&engine).await,
         ["start", "activation", "stop", "clock_step", "start"]
     );
+}
+
+#[tokio::test]
+async fn an_outcome_is_recorded_once_and_only_for_a_permit_of_the_same_caller() {
+    let world = World::new();
+    let engine = world.start().await;
+    let permit = ask(&engine).await;
+    let report = |session: Option<&str>, of: u64| {
+        let outcome = Outcome {
+            session: session.map(str::to_owned),
+            of,
+            status: "succeeded".to_owned(),
+            result_digest: None,
+            detail: String::new(),
+        };
+        engine.report(Lane::session("s"), outcome).unwrap()
+    };
+    // Somebody else's, and records that are no permit: the start, and one that is not written yet.
+    for (session, of) in [
+        (Some("s2"), permit.seq()),
+        (None, 0),
+        (None, permit.seq() + 1),
+    ] {
+        let refused = report(session, of).await.unwrap().unwrap_err();
+        assert_eq!(refused.code, Code::CallInvalid, "{refused}");
+    }
+    report(None, permit.seq()).await.unwrap().unwrap();
+    let again = report(None, permit.seq()).await.unwrap().unwrap_err();
+    assert_eq!(again.code, Code::CallInvalid);
+    engine.drain("test").await;
+    drop(engine);
+    // The fold over the journal knows it too.
+    let engine = world.start().await;
+    let outcomes = kinds(&engine)
+        .await
+        .into_iter()
+        .filter(|kind| *kind == "outcome");
+    assert_eq!(outcomes.count(), 1);
 }
