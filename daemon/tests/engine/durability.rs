@@ -4,8 +4,7 @@ use crate::world::{Fault, Mood, World, ask, call, journal, kinds, submit};
 use faramesh_core::decision::{Code, Effect};
 use faramesh_core::receipt::Receipt;
 use faramesh_core::record::Door;
-use faramesh_daemon::engine::Lane;
-use faramesh_daemon::engine::StartFailure;
+use faramesh_daemon::engine::{Engine, Lane, StartFailure};
 use faramesh_daemon::journal::recover::NotRecovered;
 use faramesh_daemon::reply::{self, Audience};
 use tokio::sync::oneshot::error::TryRecvError;
@@ -337,10 +336,7 @@ async fn a_full_disk_refuses_every_call_until_there_is_space_and_loses_nothing()
         Code::JournalUnavailable
     );
     world.disk.full(false);
-    while engine.status().refusing.is_some() {
-        world.disk.prepared().await;
-        tokio::task::yield_now().await;
-    }
+    serves_again(&engine).await;
     for _ in 0..100 {
         ask(&engine).await;
         answered += 1;
@@ -390,10 +386,7 @@ fn a_full_file_system_refuses_every_call_until_there_is_space_and_loses_nothing(
         };
         assert_eq!(refusal.code, Code::JournalUnavailable);
         mount(mounted.path(), "size=4m", true);
-        while engine.status().refusing.is_some() {
-            world.disk.prepared().await;
-            tokio::task::yield_now().await;
-        }
+        serves_again(&engine).await;
         for _ in 0..200 {
             ask(&engine).await;
             answered += 1;
@@ -402,6 +395,13 @@ fn a_full_file_system_refuses_every_call_until_there_is_space_and_loses_nothing(
         let decisions = kinds.iter().filter(|kind| *kind == "decision").count();
         assert_eq!(decisions, answered);
     });
+}
+
+/// Returns when a segment is there. That it was made is known only once the engine says so: there is no earlier event.
+async fn serves_again(engine: &Engine) {
+    while engine.status().refusing.is_some() {
+        tokio::task::yield_now().await;
+    }
 }
 
 fn mount(at: &std::path::Path, options: &str, again: bool) {

@@ -458,7 +458,6 @@ struct Plan {
     fault: Mutex<Option<(usize, Fault)>>,
     full: Mutex<bool>,
     reached: tokio::sync::Notify,
-    prepared: tokio::sync::Notify,
 }
 
 impl FaultyDisk {
@@ -488,22 +487,14 @@ impl FaultyDisk {
     pub(crate) fn full(&self, full: bool) {
         *self.plan.full.lock().unwrap() = full;
     }
-
-    /// Returns once a segment was prepared, or could not be.
-    pub(crate) async fn prepared(&self) {
-        self.plan.prepared.notified().await;
-    }
 }
 
 impl Disk for FaultyDisk {
     fn prepare(&self, bytes: u64) -> io::Result<()> {
-        let done = if *self.plan.full.lock().unwrap() {
-            Err(io::ErrorKind::StorageFull.into())
-        } else {
-            self.inner.prepare(bytes)
-        };
-        self.plan.prepared.notify_one();
-        done
+        if *self.plan.full.lock().unwrap() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.inner.prepare(bytes)
     }
 
     fn install(&self, first: u64) -> io::Result<Box<dyn SegmentFile>> {
