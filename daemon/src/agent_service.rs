@@ -351,6 +351,14 @@ mod tests {
         }
     }
 
+    /// Nothing that an agent can send reaches `INTERNAL`: it takes a sequencer that drops a call.
+    #[tokio::test]
+    async fn a_call_that_the_sequencer_lost_is_internal_and_never_a_permit() {
+        let (sequencer, answer) = oneshot::channel();
+        drop(sequencer);
+        assert_eq!(settled(answer).await.unwrap_err().code, Code::Internal);
+    }
+
     #[tokio::test]
     async fn a_closed_intake_refuses_and_empties_when_the_last_call_is_answered() {
         let intake = Intake::default();

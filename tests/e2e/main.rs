@@ -9,6 +9,7 @@
 )]
 
 mod calls;
+mod codes;
 mod journal;
 mod lifecycle;
 mod policies;

@@ -25,6 +25,8 @@ pub struct World {
     /// Whether users are separate.
     pub enforced: bool,
     home: PathBuf,
+    /// The configuration was edited, so `dev`, which would write it anew, is not what starts it.
+    tuned: bool,
     serve: Option<Child>,
 }
 
@@ -64,6 +66,38 @@ impl World {
         let mut world = World::new(false, policy);
         world.start();
         world
+    }
+
+    /// A development world whose `daemon.toml` holds these numbers, applied and not started.
+    ///
+    /// # Panics
+    /// `apply` fails, or the file has no such key.
+    #[must_use]
+    pub fn tuned(policy: &str, numbers: &[(&str, u64)]) -> World {
+        let mut world = World::new(false, policy);
+        world.apply().expect("the first apply");
+        world.tune(numbers);
+        world
+    }
+
+    /// Puts numbers into `daemon.toml`, which the next start reads. An `apply` would write the file anew.
+    ///
+    /// # Panics
+    /// The file has no such key.
+    pub fn tune(&mut self, numbers: &[(&str, u64)]) {
+        let path = self.state("etc").join("daemon.toml");
+        let mut text = std::fs::read_to_string(&path).expect("a configuration");
+        for (key, number) in numbers {
+            let line = text
+                .lines()
+                .find(|line| line.starts_with(&format!("{key} = ")));
+            let line = line
+                .unwrap_or_else(|| panic!("no `{key}` in {text}"))
+                .to_owned();
+            text = text.replace(&line, &format!("{key} = {number}"));
+        }
+        std::fs::write(&path, text).expect("the configuration can be written");
+        self.tuned = true;
     }
 
     /// An enforced world: separate users, `faramesh apply` and `faramesh serve`. `run_as` is put into each agent of the
@@ -130,6 +164,7 @@ impl World {
             stack,
             enforced,
             home,
+            tuned: false,
             serve: None,
         };
         world.write_policy(policy);
@@ -187,7 +222,7 @@ impl World {
         let args: &[&str] = if self.enforced {
             &["apply", "--name", &self.stack]
         } else {
-            &["apply", "--development"]
+            &["apply", "--development", "--name", &self.stack]
         };
         let output = self.faramesh(args);
         if output.status.success() {
@@ -222,6 +257,8 @@ impl World {
             .expect("a log");
         let args: &[&str] = if self.enforced {
             &["serve"]
+        } else if self.tuned {
+            &["serve", "--development"]
         } else {
             &["dev", "--name", &self.stack]
         };
@@ -451,6 +488,49 @@ impl World {
             .lines()
             .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
             .collect()
+    }
+
+    /// The operators' socket.
+    #[must_use]
+    pub fn admin_socket(&self) -> PathBuf {
+        self.state("run").join("admin.sock")
+    }
+
+    /// The one agent socket of a development world.
+    ///
+    /// # Panics
+    /// It has none.
+    #[must_use]
+    pub fn agent_socket(&self) -> PathBuf {
+        let status = self.status();
+        status["agent_socket"]
+            .as_str()
+            .expect("development has one")
+            .into()
+    }
+
+    /// Waits until `holds`; what it waits for is a state that stays.
+    ///
+    /// # Panics
+    /// It does not hold within a minute.
+    pub fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        let began = Instant::now();
+        while !holds() {
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{what}: not within a minute\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Sends a signal to one of our own processes.
+    ///
+    /// # Panics
+    /// It is gone.
+    pub fn signal(&self, pid: i32, signal: nix::sys::signal::Signal) {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("it is alive");
     }
 
     /// A path of this stack's state, by the name of its place.
