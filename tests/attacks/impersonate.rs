@@ -133,3 +133,27 @@ fn daemons_user_cannot_read_either_key() {
         assert!(!status.success(), "{}", key.display());
     }
 }
+
+/// What became of a call is said by the session that was permitted it, and once.
+#[test]
+fn agent_reports_the_outcome_of_another_sessions_call() {
+    if !root_or_skip("agent_reports_the_outcome_of_another_sessions_call") {
+        return;
+    }
+    let world = World::enforced(POLICY);
+    let honest = world.ask_as(Some("bot"), &["outcome", "crm/lookup", "{}"]);
+    assert_eq!(
+        honest.json["codes"],
+        serde_json::json!(["", "CALL_INVALID"])
+    );
+    let others = world.ask_as(Some("admin-bot"), &["govern", "crm/lookup", "{}"]);
+    let record = others.json["leaf_index"].to_string();
+    for record in ["0", &record] {
+        let forged = world.ask_as(Some("bot"), &["outcome", "crm/lookup", "{}", record]);
+        let refused = serde_json::json!(["CALL_INVALID", "CALL_INVALID"]);
+        assert_eq!(forged.json["codes"], refused, "record {record}");
+    }
+    let records = world.records(1_000);
+    let outcomes = records.iter().filter(|r| r["record"]["kind"] == "outcome");
+    assert_eq!(outcomes.count(), 1);
+}

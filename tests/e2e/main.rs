@@ -11,6 +11,7 @@
 mod calls;
 mod codes;
 mod journal;
+mod launch;
 mod lifecycle;
 mod policies;
 mod readme;

@@ -42,3 +42,16 @@ fn every_denial_code_has_its_page() {
         );
     }
 }
+
+/// INTERNAL is our own fault: no input reaches it, and a unit test of the daemon does.
+#[test]
+fn every_denial_code_has_a_test_of_its_name() {
+    let tests = std::fs::read_to_string(root().join("tests/e2e/codes.rs")).unwrap();
+    for code in faramesh_core::decision::Code::ALL {
+        let name = format!("fn {}()", code.as_str().to_lowercase());
+        assert!(
+            tests.contains(&name) || code == faramesh_core::decision::Code::Internal,
+            "tests/e2e/codes.rs has no {name}"
+        );
+    }
+}

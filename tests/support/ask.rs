@@ -1,6 +1,7 @@
 //! `faramesh-test-ask`: what a test sends from inside the sandbox. Prints one JSON object; exits like `faramesh govern`.
 //!
-//! `ask govern TOOL JSON [AGENT]`, `ask flood TOOL JSON CALLS CONNECTIONS`.
+//! `ask govern TOOL JSON [AGENT]`, `ask flood TOOL JSON CALLS CONNECTIONS`, `ask outcome TOOL JSON [RECORD]`: asks, and
+//! reports the outcome of what was permitted twice, or of that record instead.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,7 +11,9 @@
 )]
 
 use faramesh_proto::v1::agent_client::AgentClient;
-use faramesh_proto::v1::{Effect, GovernReply, GovernRequest, resolution};
+use faramesh_proto::v1::{
+    Effect, GovernReply, GovernRequest, OutcomeRequest, OutcomeStatus, resolution,
+};
 use serde_json::json;
 use std::collections::BTreeMap;
 use tonic::transport::{Channel, Endpoint};
@@ -33,6 +36,7 @@ fn main() {
                 )
                 .await
             }
+            "outcome" => outcome(&args[1], &args[2], args.get(3).map(|n| n.parse().unwrap())).await,
             other => panic!("unknown: {other}"),
         }
     });
@@ -80,6 +84,38 @@ async fn govern(tool: &str, args: &str, agent: &str) -> i32 {
             11
         }
     }
+}
+
+async fn outcome(tool: &str, args: &str, record: Option<u64>) -> i32 {
+    let mut client = connect().await.unwrap();
+    let request = GovernRequest {
+        agent: String::new(),
+        tool: tool.into(),
+        arguments: args.as_bytes().to_vec(),
+    };
+    let reply = client.govern(request).await.unwrap().into_inner();
+    let own = reply.receipt.as_ref().unwrap().leaf_index;
+    let mut codes = Vec::new();
+    for _ in 0..2 {
+        let report = OutcomeRequest {
+            leaf_index: record.unwrap_or(own),
+            status: OutcomeStatus::Succeeded.into(),
+            ..OutcomeRequest::default()
+        };
+        codes.push(
+            client
+                .report_outcome(report)
+                .await
+                .unwrap()
+                .into_inner()
+                .code,
+        );
+    }
+    println!(
+        "{}",
+        json!({"effect": "", "leaf_index": own, "codes": codes})
+    );
+    0
 }
 
 fn as_json(reply: &GovernReply) -> serde_json::Value {
