@@ -238,6 +238,17 @@ fn a_directory_that_the_agent_can_write_is_refused_with_the_command_that_mends_i
 }
 
 #[test]
+fn root_writes_nothing_below_a_stack_that_the_agent_can_write() {
+    let Some(host) = Host::new() else { return };
+    host.apply().exits(0);
+    let uid = User::from_name(&host.user).unwrap().unwrap().uid;
+    fs::remove_dir_all(host.dir.join(".faramesh")).unwrap();
+    std::os::unix::fs::chown(&host.dir, Some(uid.as_raw()), None).unwrap();
+    host.apply().exits(78).says(&["owns it", "chown root:root"]);
+    assert!(!host.dir.join(".faramesh").exists(), "it was written there");
+}
+
+#[test]
 fn a_policy_that_the_agent_owns_is_refused() {
     let Some(host) = Host::new() else { return };
     host.apply().exits(0);

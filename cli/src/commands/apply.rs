@@ -28,6 +28,7 @@ use faramesh_core::policy::artifact::Mode;
 use faramesh_daemon::config::Config;
 use faramesh_proto::v1::ActivateRequest;
 use serde::Serialize;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// The steps, in order. A debug build dies after the one that `FARAMESH_TEST_STOP_AFTER` names: docs/cli.md.
@@ -149,6 +150,8 @@ pub fn apply(
     let (users, made) = setup::ensure_users(layout, &compiled.artifact)?;
     applied.made = made;
     passed(Step::Users);
+    // Before root writes below the stack: whoever may write there could make a link of what it goes through.
+    guard(&[layout.source()], &users)?;
     setup::ensure_directories(layout)?;
     setup::write_stack_file(layout)?;
     passed(Step::Directories);
@@ -167,7 +170,7 @@ pub fn apply(
     passed(Step::Configuration);
     setup::write_launcher(layout, &config)?;
     passed(Step::Launcher);
-    guard(layout, &users)?;
+    guard(&layout.guarded(), &users)?;
     // Only now: nobody else can put a link where it stands.
     applied
         .made
@@ -277,10 +280,10 @@ fn installation_warnings(layout: &Layout) -> Vec<String> {
 }
 
 /// Refuses where an agent's user could replace what governs it.
-fn guard(layout: &Layout, users: &[Account]) -> Result<(), Failure> {
+fn guard(paths: &[PathBuf], users: &[Account]) -> Result<(), Failure> {
     let mut weak: Vec<Weakness> = Vec::new();
-    for path in layout.guarded() {
-        for weakness in trust::weaknesses(&path, users)? {
+    for path in paths {
+        for weakness in trust::weaknesses(path, users)? {
             if !weak.contains(&weakness) {
                 weak.push(weakness);
             }
