@@ -21,9 +21,9 @@ use faramesh_daemon::config::Config;
 use faramesh_proto::v1::{Phase, StatusReply, StatusRequest};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Gid, Pid, Uid};
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -450,11 +450,17 @@ pub fn is_free(layout: &Layout) -> Result<bool, Failure> {
 
 fn lock(layout: &Layout) -> Result<nix::fcntl::Flock<File>, Failure> {
     let path = layout.serve_lock();
+    // A lock needs no right but to open: whoever may read the file could hold it and keep the daemon from starting.
     let file = File::options()
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(0o600)
         .open(&path)
+        .and_then(|file| {
+            file.set_permissions(Permissions::from_mode(0o600))?;
+            Ok(file)
+        })
         .map_err(|e| Failure::io("open", &path, &e))?;
     nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock).map_err(
         |(_, errno)| match errno {

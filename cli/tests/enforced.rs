@@ -249,6 +249,18 @@ fn root_writes_nothing_below_a_stack_that_the_agent_can_write() {
 }
 
 #[test]
+fn nobody_else_can_hold_the_lock_that_serve_needs() {
+    let Some(mut host) = Host::new() else { return };
+    host.apply().exits(0);
+    let lock = host.places()[0].join("serve.lock");
+    // As an earlier version made it.
+    fs::write(&lock, "").unwrap();
+    fs::set_permissions(&lock, fs::Permissions::from_mode(0o644)).unwrap();
+    host.serve();
+    assert_eq!(owned(&lock), ("root".into(), "root".into(), 0o600));
+}
+
+#[test]
 fn a_policy_that_the_agent_owns_is_refused() {
     let Some(host) = Host::new() else { return };
     host.apply().exits(0);

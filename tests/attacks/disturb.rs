@@ -162,3 +162,16 @@ sys.stdin.read()
     drop(holder.stdin.take());
     holder.wait().unwrap();
 }
+
+#[test]
+fn agent_holds_the_lock_that_the_next_serve_needs() {
+    if !root_or_skip("agent_holds_the_lock_that_the_next_serve_needs") {
+        return;
+    }
+    let world = World::enforced(POLICY);
+    let script = format!(
+        "import os\ntry:\n    os.open({:?}, os.O_RDONLY); print('opened')\nexcept PermissionError:\n    print('EACCES')",
+        world.state("etc").join("serve.lock").display().to_string()
+    );
+    inside_prints(&world, &script, "EACCES");
+}
