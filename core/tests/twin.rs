@@ -236,8 +236,33 @@ fn to_hundredths(number: &Decimal) -> i64 {
 fn twin_equal(a: &Json, b: &Json) -> Kleene {
     match (a, b) {
         (Json::Null, _) | (_, Json::Null) => None,
+        (Json::List(a), Json::List(b)) => {
+            let mut pairs: Vec<Kleene> = a.iter().zip(b).map(|(a, b)| twin_equal(a, b)).collect();
+            pairs.push(Some(a.len() == b.len()));
+            twin_all(&pairs)
+        }
+        (Json::Map(a), Json::Map(b)) => {
+            let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            let member = |map: &BTreeMap<String, Json>, key| map.get(key).cloned();
+            let pairs: Vec<Kleene> = keys
+                .into_iter()
+                .map(|key| twin_equal(&member(a, key)?, &member(b, key)?))
+                .collect();
+            twin_all(&pairs)
+        }
         _ if std::mem::discriminant(a) == std::mem::discriminant(b) => Some(a == b),
         _ => None,
+    }
+}
+
+/// Whether all are yes: a no decides, else a maybe.
+fn twin_all(pairs: &[Kleene]) -> Kleene {
+    if pairs.contains(&Some(false)) {
+        Some(false)
+    } else if pairs.contains(&None) {
+        None
+    } else {
+        Some(true)
     }
 }
 

@@ -235,10 +235,34 @@ fn same(a: Operand<'_>, b: Operand<'_>) -> Truth {
         (Operand::Bool(a), Operand::Bool(b)) => Truth::of(a == b),
         (Operand::Number(a), Operand::Number(b)) => Truth::of(a == b),
         (Operand::String(a), Operand::String(b)) => Truth::of(a == b),
-        (Operand::Array(a), Operand::Array(b)) => Truth::of(a == b),
-        (Operand::Object(a), Operand::Object(b)) => Truth::of(a == b),
+        (Operand::Array(a), Operand::Array(b)) if a.len() != b.len() => Truth::No,
+        (Operand::Array(a), Operand::Array(b)) => {
+            all(a.iter().zip(b).map(|(a, b)| same_members(Some(a), Some(b))))
+        }
+        (Operand::Object(a), Operand::Object(b)) => {
+            let of_a = all(a
+                .iter()
+                .map(|(key, value)| same_members(Some(value), b.get(key))));
+            let of_b = all(b
+                .iter()
+                .map(|(key, value)| same_members(a.get(key), Some(value))));
+            of_a.min(of_b)
+        }
         _ => Truth::Maybe,
     }
+}
+
+/// What is absent inside of a value, or of another type there, is no more told apart than outside: `["80"]` may be
+/// meant as `[80]`.
+fn same_members(a: Option<&Value>, b: Option<&Value>) -> Truth {
+    match (a.and_then(Operand::of), b.and_then(Operand::of)) {
+        (Some(a), Some(b)) => same(a, b),
+        _ => Truth::Maybe,
+    }
+}
+
+fn all(truths: impl Iterator<Item = Truth>) -> Truth {
+    truths.min().unwrap_or(Truth::Yes)
 }
 
 fn holds(order: Order, found: Ordering) -> bool {
