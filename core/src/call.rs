@@ -20,6 +20,7 @@ pub struct Call {
     agent_claim: Box<str>,
     arguments: Object,
     text: String,
+    held_bytes: usize,
 }
 
 /// Why bytes are no call.
@@ -88,6 +89,7 @@ pub fn accept(tool: &str, agent_claim: &str, arguments: &[u8]) -> Result<Call, C
     Ok(Call {
         tool: tool.into(),
         agent_claim: agent_claim.into(),
+        held_bytes: object.held_bytes() + text.len(),
         arguments: object,
         text,
     })
@@ -107,6 +109,11 @@ impl Call {
     /// The arguments.
     pub const fn arguments(&self) -> &Object {
         &self.arguments
+    }
+
+    /// Memory that the arguments take while the call waits: for whoever bounds what waits.
+    pub const fn held_bytes(&self) -> usize {
+        self.held_bytes
     }
 
     /// The arguments' canonical text: the only form in which they go on.
@@ -192,6 +199,16 @@ mod tests {
             (call.tool(), call.agent_claim()),
             ("stripe/refund", "support-bot")
         );
+    }
+
+    #[test]
+    fn a_call_of_brackets_says_how_much_more_than_its_text_it_holds() {
+        let brackets = format!("{}0{}", "[".repeat(30), "]".repeat(30));
+        let text = format!("{{\"a\":[{}]}}", vec![brackets; 1_000].join(","));
+        let held = accept("t", "", text.as_bytes()).unwrap().held_bytes();
+        assert!(held > 10 * text.len(), "{held} of {}", text.len());
+        let plain = accept("t", "", br#"{"amount":80,"customer":"c-17"}"#).unwrap();
+        assert!(plain.held_bytes() < 1_024, "{}", plain.held_bytes());
     }
 
     #[test]

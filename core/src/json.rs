@@ -444,6 +444,14 @@ impl Object {
         self.0.is_empty()
     }
 
+    /// See [`Value::held_bytes`].
+    pub fn held_bytes(&self) -> usize {
+        let own = self.0.capacity() * size_of::<(Box<str>, Value)>();
+        self.0.iter().fold(own, |sum, (key, value)| {
+            sum + key.len() + value.held_bytes()
+        })
+    }
+
     /// An object of these members; `None` where a key comes twice.
     pub fn from_members(mut members: Vec<(Box<str>, Value)>) -> Option<Object> {
         members.sort_by(|(a, _), (b, _)| utf16_cmp(a, b));
@@ -456,6 +464,19 @@ impl Object {
 }
 
 impl Value {
+    /// Bytes that it holds beside itself: a document of brackets and small numbers takes some seventy times its text.
+    pub fn held_bytes(&self) -> usize {
+        match self {
+            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+            Value::String(text) => text.len(),
+            Value::Array(items) => {
+                let own = items.capacity() * size_of::<Value>();
+                items.iter().fold(own, |sum, item| sum + item.held_bytes())
+            }
+            Value::Object(object) => object.held_bytes(),
+        }
+    }
+
     /// The canonical text.
     pub fn canonical(&self) -> String {
         let mut out = String::new();

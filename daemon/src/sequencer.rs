@@ -25,9 +25,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// Bytes of arguments that wait in one lane: eight calls of the largest size.
+/// Memory of the calls that wait in one lane, bytes: a few of the largest text. One call always has a place, whatever it
+/// takes: a mebibyte of brackets takes some seventy.
 const LANE_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Bytes of arguments that wait in all lanes: what the memory figure can bear beside everything else.
+/// The same of all lanes, where again one call always has a place: what the memory figure can bear beside all else.
 const DESK_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The daemon's own events that wait: each of a thousand sessions can end at once.
 const EVENTS_MAX: usize = 4_096;
@@ -133,7 +134,7 @@ impl Desk {
                 format!("{} calls of this caller wait already", queue.waiting.len()),
             ));
         }
-        if self.bytes + bytes > DESK_BYTES_MAX {
+        if self.bytes != 0 && self.bytes + bytes > DESK_BYTES_MAX {
             if queue.waiting.is_empty() {
                 self.lanes.remove(lane);
             }
@@ -252,7 +253,7 @@ fn draining() -> Refusal {
 impl Submission {
     fn bytes(&self) -> usize {
         match self {
-            Submission::Call { attested, .. } => attested.call().arguments_text().len(),
+            Submission::Call { attested, .. } => attested.call().held_bytes(),
             Submission::Report(_) => 0,
         }
     }

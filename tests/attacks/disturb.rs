@@ -175,3 +175,37 @@ fn agent_holds_the_lock_that_the_next_serve_needs() {
     );
     inside_prints(&world, &script, "EACCES");
 }
+
+#[test]
+fn agent_fills_the_daemons_memory_with_calls_of_brackets() {
+    if !root_or_skip("agent_fills_the_daemons_memory_with_calls_of_brackets") {
+        return;
+    }
+    let world = World::enforced(POLICY);
+    // Each takes some 70 MiB once it is parsed; a lane would hold eight of its text.
+    let brackets = format!("{}0{}", "[".repeat(30), "]".repeat(30));
+    let file = world.dir.join("tools/brackets.json");
+    std::fs::write(
+        &file,
+        format!("{{\"a\":[{}]}}", vec![brackets; 16_000].join(",")),
+    )
+    .unwrap();
+    let helper = world.binary("faramesh-test-ask").display().to_string();
+    let argument = format!("@{}", file.display());
+    let flooder = world
+        .launcher(
+            Some("bot"),
+            &[&helper, "flood", "crm/lookup", &argument, "200", "64"],
+        )
+        .output()
+        .unwrap();
+    assert!(flooder.status.success(), "{flooder:?}");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", world.daemon_pid())).unwrap();
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
+        .unwrap();
+    assert!(peak < 384 * 1024, "the daemon took {peak} kB at its peak");
+    assert_eq!(world.verify().0, 0);
+}

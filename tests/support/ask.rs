@@ -1,7 +1,7 @@
 //! `faramesh-test-ask`: what a test sends from inside the sandbox. Prints one JSON object; exits like `faramesh govern`.
 //!
-//! `ask govern TOOL JSON [AGENT]`, `ask flood TOOL JSON CALLS CONNECTIONS`, `ask outcome TOOL JSON [RECORD]`: asks, and
-//! reports the outcome of what was permitted twice, or of that record instead.
+//! `ask govern TOOL JSON [AGENT]`, `ask report LEAF`, `ask flood TOOL JSON CALLS CONNECTIONS`, `ask outcome TOOL JSON
+//! [RECORD]`: asks, and reports the outcome of what was permitted twice, or of that record instead.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,7 +19,14 @@ use std::collections::BTreeMap;
 use tonic::transport::{Channel, Endpoint};
 
 fn main() {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+    // `@FILE` stands for what the file holds: an argument of a program is at most 128 KiB long.
+    let args: Vec<String> = std::env::args()
+        .skip(1)
+        .map(|arg| match arg.strip_prefix('@') {
+            Some(file) => std::fs::read_to_string(file).unwrap(),
+            None => arg,
+        })
+        .collect();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -27,6 +34,7 @@ fn main() {
     let exit = runtime.block_on(async {
         match args[0].as_str() {
             "govern" => govern(&args[1], &args[2], args.get(3).map_or("", String::as_str)).await,
+            "report" => report(args[1].parse().unwrap()).await,
             "flood" => {
                 flood(
                     &args[1],
@@ -114,6 +122,23 @@ async fn outcome(tool: &str, args: &str, record: Option<u64>) -> i32 {
     println!(
         "{}",
         json!({"effect": "", "leaf_index": own, "codes": codes})
+    );
+    0
+}
+
+/// Says of a record, whose ever it is, that its call succeeded.
+async fn report(leaf_index: u64) -> i32 {
+    let request = OutcomeRequest {
+        leaf_index,
+        status: OutcomeStatus::Succeeded.into(),
+        result_digest: vec![],
+        detail: String::new(),
+    };
+    let mut client = connect().await.unwrap();
+    let reply = client.report_outcome(request).await.unwrap().into_inner();
+    println!(
+        "{}",
+        json!({"effect": "", "code": reply.code, "message": reply.message})
     );
     0
 }
