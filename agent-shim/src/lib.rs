@@ -11,7 +11,8 @@
 //! Invariants:
 //! - Every process here has one thread until the agent's exec: a second thread would not be confined.
 //! - Nothing is executed before the daemon has read the probes and answered SEALED.
-//! - The agent never holds the connection to the daemon, and no descriptor above 2 survives its exec.
+//! - The agent never holds the connection to the daemon, and no descriptor above 2 survives its exec;
+//!   those below are no way to a network.
 //! - When the daemon, the shim or the keeper is gone, the tree is ended: whichever is left does it.
 //! - Nothing is reported as enforced that was not refused when it was tried from inside.
 #![deny(unsafe_code)]
@@ -40,7 +41,11 @@ pub mod syscalls;
 
 use std::ffi::OsString;
 use std::fmt::Display;
+use std::io;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
+
+use rustix::net::AddressFamily;
 
 /// Why there is no agent, and the status that says so (see `sysexits.h`).
 #[derive(Debug, thiserror::Error)]
@@ -100,12 +105,36 @@ pub fn run(
 /// Attach, fork, confine, measure, seal, wait: the story of a session.
 fn start(options: args::Options, environment: environment::Sorted) -> Result<u8, Failure> {
     let user = family::Starter::current();
+    local_streams()?;
     let cgroup = cgroup::prepare(user, &options);
     let mut daemon = attach::connect(&options.attach)?;
     let bound = attach::hello(&mut daemon, &options, &environment, cgroup.name())?;
     let plan = confine::Plan::new(user, options, environment, cgroup, bound)?;
     plan.announce();
     family::Family::fork(plan, daemon)?.seal()?.stay()
+}
+
+/// The three descriptors that the agent keeps must not be a way out: a connection that is open already asks neither
+/// seccomp nor Landlock any more.
+fn local_streams() -> Result<(), Failure> {
+    let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
+    for (name, stream) in [
+        ("input", input.as_fd()),
+        ("output", output.as_fd()),
+        ("error", error.as_fd()),
+    ] {
+        // What is no socket has no domain.
+        let domain = rustix::net::sockopt::socket_domain(stream).ok();
+        if domain.is_some_and(|domain| domain != AddressFamily::UNIX) {
+            return Err(Failure::new(
+                Failure::REFUSED,
+                format!(
+                    "standard {name} is a connection to a network, which no rule of the agent's could close: put a pipe there"
+                ),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// One message to the person at the terminal. Text from elsewhere is made printable.

@@ -163,6 +163,26 @@ print(*results)
 }
 
 #[test]
+fn agent_leaves_through_a_connection_that_its_launcher_had_open() {
+    if !root_or_skip("agent_leaves_through_a_connection_that_its_launcher_had_open") {
+        return;
+    }
+    let world = World::enforced(POLICY);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let connection = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let output = world
+        .launcher(Some("bot"), &["/usr/bin/sh", "-c", "echo out >&0"])
+        .stdin(std::os::fd::OwnedFd::from(connection))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(77), "{output:?}");
+    let mut got = String::new();
+    let (mut outside, _) = listener.accept().unwrap();
+    std::io::Read::read_to_string(&mut outside, &mut got).unwrap();
+    assert_eq!(got, "");
+}
+
+#[test]
 fn agent_loosens_its_own_sandbox() {
     if !root_or_skip("agent_loosens_its_own_sandbox") {
         return;
