@@ -209,3 +209,23 @@ fn agent_fills_the_daemons_memory_with_calls_of_brackets() {
     assert!(peak < 384 * 1024, "the daemon took {peak} kB at its peak");
     assert_eq!(world.verify().0, 0);
 }
+
+#[test]
+fn agent_makes_the_journal_broken_by_an_outcome_of_a_record_that_is_yet_to_come() {
+    if !root_or_skip("agent_makes_the_journal_broken_by_an_outcome_of_a_record_that_is_yet_to_come")
+    {
+        return;
+    }
+    let world = World::enforced(POLICY);
+    for leaf in ["1000000", "9007199254740992", "18446744073709551615"] {
+        let answer = world.ask_as(Some("bot"), &["report", leaf]);
+        assert_eq!(answer.code, "CALL_INVALID", "{leaf}: {answer:?}");
+    }
+    // The first record is the start: no permit of anybody.
+    assert_eq!(
+        world.ask_as(Some("bot"), &["report", "0"]).code,
+        "CALL_INVALID"
+    );
+    let (exit, report) = world.verify();
+    assert_eq!(exit, 0, "{report}");
+}
