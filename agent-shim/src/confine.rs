@@ -249,6 +249,9 @@ pub fn become_agent(plan: &Plan, mut shim: UnixStream, keeper: Pid) -> ! {
     sys::exit(status.status.into())
 }
 
+/// Processes and threads of an agent's user: a build or a browser takes some hundreds.
+const PROCESSES_MAX: u64 = 4096;
+
 /// Steps 1 to 3.
 fn confine(plan: &Plan, shim: &UnixStream, keeper: Pid) -> Result<Vec<Probe>, Failure> {
     plan.cgroup
@@ -383,6 +386,12 @@ fn drop_privileges(plan: &Plan) -> Result<(), Failure> {
     if plan.starter.is_root() {
         sys::drop_bounding_set()
             .map_err(|cause| broken("empty the capability bounding set", cause))?;
+        if plan.uid.as_raw() != 0 {
+            // The only bound on a fork bomb where no cgroup controller is. It counts every process of the user, so an
+            // agent's user should be the agent's alone.
+            setrlimit(Resource::RLIMIT_NPROC, PROCESSES_MAX, PROCESSES_MAX)
+                .map_err(|cause| broken("limit the number of processes", cause))?;
+        }
         setgroups(&[]).map_err(|cause| broken("drop the supplementary groups", cause))?;
         setresgid(plan.gid, plan.gid, plan.gid)
             .map_err(|cause| broken("take the agent's group", cause))?;

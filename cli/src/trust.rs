@@ -77,7 +77,42 @@ pub fn weaknesses(path: &Path, users: &[Account]) -> Result<Vec<Weakness>, Failu
 /// # Errors
 /// The program, or a directory above it, is writable by somebody other than root.
 pub fn root_may_execute(program: &Path) -> Result<(), Failure> {
-    let real = fs::canonicalize(program).map_err(|e| Failure::io("resolve", program, &e))?;
+    let Some(place) = writable_by_others(program)? else {
+        return Ok(());
+    };
+    Err(Failure::permission(format!(
+        "root does not execute `{}`: others than root may write `{}`",
+        program.display(),
+        place.display()
+    ))
+    .next(format!(
+        "install the programs of Faramesh in a directory of root's, or `chown root:root {0} && chmod go-w {0}`",
+        place.display()
+    )))
+}
+
+/// Refuses an enforced stack that somebody other than root could replace: root starts the launcher that lies in it.
+///
+/// # Errors
+/// The directory, or one above it, is writable by somebody other than root.
+pub fn only_root_may_write(stack: &Path) -> Result<(), Failure> {
+    let Some(place) = writable_by_others(stack)? else {
+        return Ok(());
+    };
+    Err(Failure::configuration(format!(
+        "root starts `{}`, and others than root may write `{}`",
+        stack.join(".faramesh/bin/agent").display(),
+        place.display()
+    ))
+    .next(format!(
+        "`chown root:root {0} && chmod go-w {0}`, or move the stack below a directory of root's, such as /srv",
+        place.display()
+    )))
+}
+
+/// The first place from `path` up to `/` that somebody other than root may write.
+fn writable_by_others(path: &Path) -> Result<Option<PathBuf>, Failure> {
+    let real = fs::canonicalize(path).map_err(|e| Failure::io("resolve", path, &e))?;
     let mut entry_owner = None;
     for place in real.ancestors() {
         let meta = fs::metadata(place).map_err(|e| Failure::io("look at", place, &e))?;
@@ -85,19 +120,11 @@ pub fn root_may_execute(program: &Path) -> Result<(), Failure> {
         let shared =
             meta.mode() & OTHER_WRITE != 0 || (meta.mode() & GROUP_WRITE != 0 && meta.gid() != 0);
         if meta.uid() != 0 || (shared && !sticky) {
-            return Err(Failure::permission(format!(
-                "root does not execute `{}`: others than root may write `{}`",
-                program.display(),
-                place.display()
-            ))
-            .next(format!(
-                "install the programs of Faramesh in a directory of root's, or `chown root:root {0} && chmod go-w {0}`",
-                place.display()
-            )));
+            return Ok(Some(place.to_owned()));
         }
         entry_owner = Some(meta.uid());
     }
-    Ok(())
+    Ok(None)
 }
 
 struct Who {

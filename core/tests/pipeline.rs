@@ -392,3 +392,24 @@ fn the_agents_name_is_a_fact_in_a_session_and_a_claim_outside() {
     assert_eq!(source(&world.ask_as(&in_session("bot"))), Some("daemon"));
     assert_eq!(source(&world.ask("x", "{}")), Some("claimed"));
 }
+
+/// The attack: a long text and an expression that takes long on it would keep everybody waiting.
+#[test]
+fn a_text_that_is_too_long_to_search_helps_nobody() {
+    let path = |length: usize| format!(r#"{{"path":"/home/{}"}}"#, "a".repeat(length - 6));
+    let permits = world().rule(RuleEffect::Permit, "*", &[Op::Test(ETC), Op::Not]);
+    assert_eq!(permits.ask("x", &path(32_768)).effect, Effect::Permit);
+    let long = permits.ask("x", &path(32_769));
+    assert_eq!(
+        (long.effect, long.missing),
+        (Effect::Deny, vec!["args.path".to_owned()])
+    );
+    let denies = world()
+        .rule(RuleEffect::DenyHard, "*", &[Op::Test(ETC)])
+        .rule(RuleEffect::Permit, "*", &[]);
+    assert_eq!(denies.ask("x", &path(32_768)).effect, Effect::Permit);
+    assert_eq!(
+        denies.ask("x", &path(32_769)).code,
+        Some(Code::Indeterminate)
+    );
+}

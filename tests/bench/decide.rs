@@ -6,7 +6,6 @@
     clippy::expect_used,
     reason = "a bench that cannot set itself up has nothing to report"
 )]
-#![expect(missing_docs, reason = "criterion's macros make public functions")]
 
 use criterion::{BenchmarkId, Criterion, criterion_group};
 use faramesh_core::call::accept;
@@ -151,7 +150,10 @@ fn median_ns(name: &str) -> f64 {
     )
     .expect("criterion measured it");
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-    value["median"]["point_estimate"].as_f64().unwrap()
+    value
+        .pointer("/median/point_estimate")
+        .and_then(serde_json::Value::as_f64)
+        .unwrap()
 }
 
 fn print(name: &str, measured: f64, target: f64) {

@@ -152,6 +152,9 @@ pub fn apply(
     passed(Step::Users);
     // Before root writes below the stack: whoever may write there could make a link of what it goes through.
     guard(&[layout.source()], &users)?;
+    if layout.is_enforced() {
+        trust::only_root_may_write(&layout.dir)?;
+    }
     setup::ensure_directories(layout)?;
     setup::write_stack_file(layout)?;
     passed(Step::Directories);
