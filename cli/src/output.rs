@@ -63,11 +63,6 @@ impl Output {
         self.format == Format::Json
     }
 
-    /// Whether only results and errors are wanted.
-    pub fn is_quiet(&self) -> bool {
-        self.quiet
-    }
-
     /// Whether progress may be drawn: a person watches stderr and did not ask for silence.
     pub fn shows_progress(&self) -> bool {
         !self.quiet && !self.is_json() && io::stderr().is_terminal()

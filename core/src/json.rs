@@ -451,16 +451,6 @@ impl Object {
             sum + key.len() + value.held_bytes()
         })
     }
-
-    /// An object of these members; `None` where a key comes twice.
-    pub fn from_members(mut members: Vec<(Box<str>, Value)>) -> Option<Object> {
-        members.sort_by(|(a, _), (b, _)| utf16_cmp(a, b));
-        let unique = members
-            .iter()
-            .zip(members.iter().skip(1))
-            .all(|((a, _), (b, _))| a != b);
-        unique.then_some(Object(members))
-    }
 }
 
 impl Value {

@@ -256,11 +256,6 @@ impl Batch {
         &self.after
     }
 
-    /// The frontier after the batch, without copying.
-    pub fn into_frontier(self) -> Frontier {
-        self.after
-    }
-
     /// The inclusion path of a leaf of the batch, leaf to root; `None` for an index outside the batch.
     pub fn path(&self, index: u64) -> Option<Vec<Hash>> {
         if index < self.first || index >= self.after.size {
