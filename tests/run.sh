@@ -10,6 +10,9 @@ mkdir -p "$target"
 log="$target/test-log"; rm -rf "$log"; mkdir -p "$log"
 export FARAMESH_SKIP_LOG="$log/skipped"; : > "$FARAMESH_SKIP_LOG"
 failed_steps=()
+# The user that enforced tests run agents as: taken away at the end if this run made it.
+agent_user=ft-agent
+had_agent_user=$(id -u "$agent_user" 2>/dev/null || true)
 
 say() { printf '\n== %s\n' "$*"; }
 step() { # NAME COMMAND...: runs it, keeps its output, remembers whether it failed
@@ -68,6 +71,8 @@ step rust cargo test --workspace --locked --no-fail-fast --quiet
 if step venv python_venv; then
   step python "$target/venv/bin/python" -m pytest -q sdk/python/tests tests/verifier
 fi
+
+[ -n "$had_agent_user" ] || ! id -u "$agent_user" >/dev/null 2>&1 || [ "$(id -u)" != 0 ] || userdel "$agent_user"
 
 say summary
 if [ -s "$FARAMESH_SKIP_LOG" ]; then

@@ -47,6 +47,15 @@ impl Host {
         fs::set_permissions(temp.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let dir = temp.path().join("stack");
         fs::create_dir(&dir).unwrap();
+        // The daemon's and the signer's users execute theirs, and may not be able to reach the checkout.
+        let bin = temp.path().join("bin");
+        fs::create_dir(&bin).unwrap();
+        for name in ["faramesh", "farameshd", "faramesh-signer", "faramesh-agent"] {
+            let from = PathBuf::from(env!("CARGO_BIN_EXE_faramesh")).with_file_name(name);
+            if fs::hard_link(&from, bin.join(name)).is_err() {
+                fs::copy(&from, bin.join(name)).unwrap();
+            }
+        }
         let host = Host {
             temp,
             dir,
@@ -67,7 +76,7 @@ impl Host {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_faramesh"));
+        let mut command = Command::new(self.temp.path().join("bin/faramesh"));
         command
             .args(args)
             .arg("--dir")

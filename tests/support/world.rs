@@ -589,6 +589,10 @@ impl Drop for World {
                 let _ = std::fs::remove_dir_all(self.state(place));
             }
             let _ = std::fs::remove_dir_all(Path::new("/var/lib/faramesh").join(&self.stack));
+            // Empty by now: the sessions' own cgroups went with them.
+            for mount in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
+                let _ = std::fs::remove_dir(Path::new(mount).join("faramesh").join(&self.stack));
+            }
         }
         let _ = std::fs::remove_dir_all(&self.home);
     }
