@@ -376,11 +376,6 @@ fn a_daemon_that_wants_a_person_is_not_started_again() {
 fn root_executes_nothing_that_others_could_have_put_there() {
     let Some(host) = Host::new() else { return };
     let bin = host.temp.path().join("bin");
-    fs::create_dir(&bin).unwrap();
-    let built = Path::new(env!("CARGO_BIN_EXE_faramesh")).parent().unwrap();
-    for name in ["faramesh", "farameshd", "faramesh-signer", "faramesh-agent"] {
-        fs::copy(built.join(name), bin.join(name)).unwrap();
-    }
     fs::set_permissions(&bin, fs::Permissions::from_mode(0o777)).unwrap();
     let apply = |program: &Path| {
         let mut command = Command::new(program);
@@ -405,11 +400,6 @@ fn an_ordinary_user_can_neither_serve_nor_read_the_key_but_can_try_it_out() {
     let Some(host) = Host::new() else { return };
     host.apply().exits(0);
     let bin = host.temp.path().join("bin");
-    fs::create_dir(&bin).unwrap();
-    let built = Path::new(env!("CARGO_BIN_EXE_faramesh")).parent().unwrap();
-    for name in ["faramesh", "farameshd", "faramesh-signer", "faramesh-agent"] {
-        fs::copy(built.join(name), bin.join(name)).unwrap();
-    }
     let own = host.temp.path().join("own");
     fs::create_dir(&own).unwrap();
     fs::write(own.join("governance.fms"), POLICY).unwrap();
