@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 target=${CARGO_TARGET_DIR:-$PWD/target}
 cargo build --release --workspace --locked
-cargo bench --locked -p faramesh-tests --bench decide -- --quiet
+cargo bench --locked -p faramesh-tests --bench decide -- --quiet --warm-up-time 1 --measurement-time 3
 
 # On the disk that holds the checkout: a tmpfs would make the figures of a journal that nobody has.
 dir=$(mktemp -d "$target/bench.XXXXXX")
