@@ -330,7 +330,6 @@ async fn a_full_disk_refuses_every_call_until_there_is_space_and_loses_nothing()
         }
     };
     assert_eq!(refusal.code, Code::JournalUnavailable);
-    assert!(answered > 50, "{answered}");
     assert_eq!(
         engine.status().refusing.unwrap().code,
         Code::JournalUnavailable

@@ -137,7 +137,7 @@ impl World {
     pub(crate) fn open(&self) -> Result<Opened, StartFailure> {
         let ports = Ports {
             clock: Arc::clone(&self.clock) as _,
-            disk: Arc::clone(&self.disk) as _,
+            disk: self.disk.process(),
         };
         Opened::open(&self.config, ports)
     }
@@ -298,6 +298,8 @@ struct SignerState {
     confirmed: Frontier,
     unconfirmed: Option<Frontier>,
     connection: Option<UnixStream>,
+    /// Which connection is served: what still comes from one before is not answered, as in the real one.
+    serving: u64,
 }
 
 impl Signer {
@@ -308,6 +310,7 @@ impl Signer {
             confirmed: Frontier::new(),
             unconfirmed: None,
             connection: None,
+            serving: 0,
         }));
         let signer = Signer {
             public: key.public.clone(),
@@ -319,11 +322,16 @@ impl Signer {
                 let stream = stream.unwrap();
                 let copy = stream.try_clone().unwrap();
                 // A new connection supersedes the one before.
-                if let Some(old) = state.lock().unwrap().connection.replace(copy) {
-                    drop(old.shutdown(std::net::Shutdown::Both));
-                }
+                let number = {
+                    let mut state = state.lock().unwrap();
+                    state.serving += 1;
+                    if let Some(old) = state.connection.replace(copy) {
+                        drop(old.shutdown(std::net::Shutdown::Both));
+                    }
+                    state.serving
+                };
                 let (state, key) = (Arc::clone(&state), Arc::clone(&key));
-                std::thread::spawn(move || serve(stream, &state, &key));
+                std::thread::spawn(move || serve(stream, number, &state, &key));
             }
         });
         signer
@@ -347,12 +355,17 @@ impl Signer {
     }
 }
 
-fn serve(mut stream: UnixStream, state: &Mutex<SignerState>, key: &Key) {
+fn serve(mut stream: UnixStream, number: u64, state: &Mutex<SignerState>, key: &Key) {
     while let Ok(request) = read::<SignerRequest>(&mut stream, SIGNER_BYTES_MAX) {
-        let Some(kind) = answer(request.kind.unwrap(), &mut state.lock().unwrap(), key) else {
+        let mut locked = state.lock().unwrap();
+        if locked.serving != number {
+            return;
+        }
+        let Some(kind) = answer(request.kind.unwrap(), &mut locked, key) else {
             drop(stream.shutdown(std::net::Shutdown::Both));
             return;
         };
+        drop(locked);
         let reply = SignerReply { kind: Some(kind) };
         if write(&mut stream, &reply, SIGNER_BYTES_MAX).is_err() {
             return;
@@ -450,6 +463,15 @@ pub(crate) enum Fault {
 pub(crate) struct FaultyDisk {
     inner: JournalDir,
     plan: Arc<Plan>,
+    /// Which processes are alive: those of this number. Held while a segment is prepared.
+    generation: Mutex<usize>,
+}
+
+/// The disk as one process has it. Its other threads live on in a test after a step that never returns, where a killed
+/// process takes them along: after [`FaultyDisk::heal`] they prepare nothing any more.
+struct Process {
+    disk: Arc<FaultyDisk>,
+    number: usize,
 }
 
 #[derive(Default)]
@@ -465,6 +487,15 @@ impl FaultyDisk {
         Arc::new(FaultyDisk {
             inner: JournalDir::new(dir),
             plan: Arc::default(),
+            generation: Mutex::new(0),
+        })
+    }
+
+    /// The disk for a process.
+    fn process(self: &Arc<FaultyDisk>) -> Arc<dyn Disk> {
+        Arc::new(Process {
+            disk: Arc::clone(self),
+            number: *self.generation.lock().unwrap(),
         })
     }
 
@@ -473,8 +504,9 @@ impl FaultyDisk {
         *self.plan.fault.lock().unwrap() = Some((steps, fault));
     }
 
-    /// No fault is left to come.
+    /// No fault is left to come, and the process that met one is gone with all its threads.
     pub(crate) fn heal(&self) {
+        *self.generation.lock().unwrap() += 1;
         *self.plan.fault.lock().unwrap() = None;
     }
 
@@ -489,23 +521,27 @@ impl FaultyDisk {
     }
 }
 
-impl Disk for FaultyDisk {
+impl Disk for Process {
     fn prepare(&self, bytes: u64) -> io::Result<()> {
-        if *self.plan.full.lock().unwrap() {
+        let alive = self.disk.generation.lock().unwrap();
+        if *alive != self.number {
+            return Err(io::Error::other("this process was killed"));
+        }
+        if *self.disk.plan.full.lock().unwrap() {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.inner.prepare(bytes)
+        self.disk.inner.prepare(bytes)
     }
 
     fn install(&self, first: u64) -> io::Result<Box<dyn SegmentFile>> {
-        let inner = self.inner.install(first)?;
-        let plan = Arc::clone(&self.plan);
+        let inner = self.disk.inner.install(first)?;
+        let plan = Arc::clone(&self.disk.plan);
         Ok(Box::new(FaultySegment { inner, plan }))
     }
 
     fn open(&self, first: u64) -> io::Result<Box<dyn SegmentFile>> {
-        let inner = self.inner.open(first)?;
-        let plan = Arc::clone(&self.plan);
+        let inner = self.disk.inner.open(first)?;
+        let plan = Arc::clone(&self.disk.plan);
         Ok(Box::new(FaultySegment { inner, plan }))
     }
 }
