@@ -211,6 +211,8 @@ fn runtime(runtime: &Runtime) -> Vec<(String, String)> {
         keep_env,
         profile,
         allowed_sockets,
+        zone,
+        declared,
     } = runtime;
     let mut facts = vec![
         (
@@ -241,7 +243,14 @@ fn runtime(runtime: &Runtime) -> Vec<(String, String)> {
     );
     facts.extend(filled(keep_env).map(|list| ("keep_env", list)));
     facts.extend(filled(allowed_sockets).map(|list| ("allowed_sockets", list)));
-    owned(facts)
+    facts.push(("timezone", zone.name.clone()));
+    let mut facts = owned(facts);
+    facts.extend(
+        declared
+            .iter()
+            .map(|setting| (setting.key.clone(), format!("{:?}", setting.values))),
+    );
+    facts
 }
 
 fn facts(agent: &AgentPolicy) -> Vec<(String, String)> {
@@ -276,7 +285,7 @@ mod tests {
             condition: vec![],
             reason: None,
             notify: vec![],
-            line: 1,
+            reeval: false,
             text: text.into(),
         }
     }
@@ -285,13 +294,9 @@ mod tests {
         Artifact {
             requires: vec![],
             runtime: Runtime {
-                mode: Mode::Enforce,
-                cold_start_deny_window_ms: 30_000,
-                reveal_rule: None,
-                keep_env: vec![],
-                profile: Profile::Full,
-                allowed_sockets: vec![],
+                ..Runtime::default()
             },
+            declarations: vec![],
             agents: agents
                 .iter()
                 .map(|(name, rules)| AgentPolicy {
@@ -303,8 +308,7 @@ mod tests {
                         .iter()
                         .map(|(pattern, text)| rule(pattern, text))
                         .collect(),
-                    fields: vec![],
-                    tests: vec![],
+                    ..AgentPolicy::default()
                 })
                 .collect(),
         }

@@ -45,17 +45,17 @@ fn world() -> World {
             test(1, Ask::Has),
             test(2, Ask::Equals(Literal::String("bot".to_owned()))),
         ],
+        ..AgentPolicy::default()
     };
     let runtime = Runtime {
         mode: Mode::Enforce,
         cold_start_deny_window_ms: 30_000,
         reveal_rule: None,
-        keep_env: Vec::new(),
-        profile: Profile::Full,
-        allowed_sockets: Vec::new(),
+        ..Runtime::default()
     };
     let artifact = Artifact {
         requires: Vec::new(),
+        declarations: Vec::new(),
         runtime,
         agents: vec![agent],
     };
@@ -73,7 +73,7 @@ impl World {
             condition: condition.to_vec(),
             reason: None,
             notify: Vec::new(),
-            line: 1,
+            reeval: false,
             text: String::new(),
         };
         self.artifact.agents.first_mut().unwrap().rules.push(rule);
@@ -111,7 +111,9 @@ impl World {
     }
 
     fn ask_as(&self, attested: &Attested) -> Decision {
-        let policy = Policy::of(&self.artifact).unwrap();
+        let mut artifact = self.artifact.clone();
+        artifact.requires = capabilities::of(&artifact);
+        let policy = Policy::of(&artifact).unwrap();
         decide(
             attested,
             &policy,

@@ -200,6 +200,7 @@ fn field_name(field: &Field) -> String {
         Field::Args(path) => format!("args.{}", path.join(".")),
         Field::Tool => "tool".to_owned(),
         Field::Agent => "agent".to_owned(),
+        other => unreachable!("{other} is not generated"),
     }
 }
 
@@ -208,6 +209,7 @@ fn twin_value(field: &Field, question: &Question<'_>) -> Option<Json> {
         Field::Tool => return Some(Json::Text(question.tool.to_owned())),
         Field::Agent => return Some(Json::Text(question.agent.to_owned())),
         Field::Args(path) => path,
+        other => unreachable!("{other} is not generated"),
     };
     let mut value = question.args.clone();
     for name in path {
@@ -327,7 +329,7 @@ fn twin_put(
     let (other_name, other) = read(*other);
     let unfit = |value: &Option<Json>| match relation {
         Relation::Equal => value.is_none(),
-        Relation::Order(_) => !matches!(value, Some(Json::Hundredths(_))),
+        _ => !matches!(value, Some(Json::Hundredths(_))),
     };
     let truth = match (relation, &value, &other) {
         (Relation::Equal, Some(a), Some(b)) => twin_equal(a, b),
@@ -615,7 +617,7 @@ fn rule(tests: usize, patterns: &[&str], chance: &mut Chance) -> Rule {
             .filter(|_| chance.one_in(3))
             .map(|team| (*team).to_owned())
             .collect(),
-        line: 1,
+        reeval: false,
         text: String::new(),
     }
 }
@@ -639,9 +641,11 @@ fn artifact(shape: Shape, patterns: &[&str], chance: &mut Chance) -> Artifact {
         rules,
         fields: fields().into_iter().map(|(field, _)| field).collect(),
         tests,
+        ..AgentPolicy::default()
     };
-    Artifact {
-        requires: vec!["rules".to_owned()],
+    let mut artifact = Artifact {
+        requires: Vec::new(),
+        declarations: Vec::new(),
         runtime: Runtime {
             mode: if chance.one_in(3) {
                 Mode::Shadow
@@ -649,13 +653,12 @@ fn artifact(shape: Shape, patterns: &[&str], chance: &mut Chance) -> Artifact {
                 Mode::Enforce
             },
             cold_start_deny_window_ms: 1,
-            reveal_rule: None,
-            keep_env: Vec::new(),
-            profile: Profile::Full,
-            allowed_sockets: Vec::new(),
+            ..Runtime::default()
         },
         agents: vec![agent],
-    }
+    };
+    artifact.requires = capabilities::of(&artifact);
+    artifact
 }
 
 fn value_of(kind: Kind, chance: &mut Chance) -> Json {

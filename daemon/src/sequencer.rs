@@ -473,11 +473,11 @@ impl Sequencer {
         self.push(Need::Call, Some(answer), |state, now| {
             let policy = &in_force.policy;
             let decision = pipeline::decide(attested, policy, state, now);
-            let rule = decision.rule.and_then(|rule| {
+            let rule = decision.rule.and_then(|number| {
                 let rules = &policy.agent(attested.agent())?.rules;
-                let rule = rules.get(usize::try_from(rule).ok()?)?;
+                let rule = rules.get(usize::try_from(number).ok()?)?;
                 Some(RuleShown {
-                    line: rule.line,
+                    line: number + 1,
                     text: rule.text.as_str().into(),
                     revealed,
                 })

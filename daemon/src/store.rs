@@ -21,7 +21,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What this daemon enforces, sorted: an artifact that requires more is refused.
-pub const CAPABILITIES: &[&str] = &capabilities::ALL;
+pub const CAPABILITIES: &[&str] = &[
+    capabilities::RUN_AS,
+    capabilities::NOTIFY_RECORDED,
+    capabilities::RULES,
+    capabilities::PROFILE_MINIMAL,
+    capabilities::ALLOWED_SOCKETS,
+    capabilities::KEEP_ENV,
+    capabilities::MODE_SHADOW,
+    capabilities::REVEAL,
+];
 
 /// The policy directory of one stack.
 #[derive(Debug, Clone)]

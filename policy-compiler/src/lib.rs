@@ -26,7 +26,7 @@ pub use diagnostic::{
 };
 pub use faramesh_core::policy::artifact::Artifact;
 pub use number::Number;
-pub use source::{Position, SOURCE_BYTES_MAX, SourceFile, Span};
+pub use source::{Position, SOURCE_BYTES_MAX, SourceFile, SourceMap, Span};
 
 pub use render::policy as render_policy;
 
@@ -59,6 +59,8 @@ pub enum Warnings {
 pub struct Outcome {
     /// The policy; absent where an error was found (or, if so asked, a warning).
     pub artifact: Option<Artifact>,
+    /// Where the artifact's rules stand in the file.
+    pub map: SourceMap,
     /// In the order of the file. Empty: there is nothing to say.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -91,7 +93,7 @@ pub fn compile(source: &SourceFile, options: &Options) -> Outcome {
     let mut diagnostics = Findings::default();
     let tokens = lex::lex(&source.text, &mut diagnostics);
     let file = parse::parse(&source.text, &tokens, &mut diagnostics);
-    let policy = lower::lower(&source.text, &file, &mut diagnostics);
+    let (policy, map) = lower::lower(&source.text, &file, &mut diagnostics);
     let mut artifact = None;
     if !diagnostics.has_errors() {
         // The core's own checks: the compiler cannot emit what no daemon would load.
@@ -106,6 +108,7 @@ pub fn compile(source: &SourceFile, options: &Options) -> Outcome {
     let found = diagnostics.count();
     let mut outcome = Outcome {
         artifact,
+        map,
         diagnostics: diagnostics.into_vec(),
     };
     if options.warnings == Warnings::Refuse && outcome.has_warnings() {
@@ -152,6 +155,7 @@ pub fn compile_bytes(name: &str, bytes: &[u8], options: &Options) -> (SourceFile
 fn refused(diagnostic: Diagnostic) -> Outcome {
     Outcome {
         artifact: None,
+        map: SourceMap::default(),
         diagnostics: vec![diagnostic],
     }
 }

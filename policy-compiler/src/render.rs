@@ -4,7 +4,6 @@
 //! aliases of effects, parentheses that change nothing, the colon behind a clause's word. Numbers stay as written.
 
 use crate::conditions::flatten;
-use crate::lower::COLD_START_MS_DEFAULT;
 use crate::syntax::{ClauseBody, Expr, ExprKind, Operator, Rule, Value, ValueKind};
 use crate::vocabulary;
 use faramesh_core::policy::artifact::{
@@ -39,7 +38,7 @@ fn runtime(runtime: &Runtime, out: &mut String) {
     if runtime.mode == Mode::Shadow {
         lines.push(String::from("mode = \"shadow\""));
     }
-    if runtime.cold_start_deny_window_ms != COLD_START_MS_DEFAULT {
+    if runtime.cold_start_deny_window_ms != Runtime::default().cold_start_deny_window_ms {
         let (seconds, rest) = (
             runtime.cold_start_deny_window_ms / 1_000,
             runtime.cold_start_deny_window_ms % 1_000,

@@ -116,6 +116,13 @@ impl<'a> Lines<'a> {
     }
 }
 
+/// Where rules stand in their source: what an artifact does not say, so that layout is no part of its digest.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SourceMap {
+    /// By agent, the 1-based line of each of its rules, in their order.
+    pub agents: std::collections::BTreeMap<String, Vec<u32>>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

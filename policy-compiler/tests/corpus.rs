@@ -94,8 +94,8 @@ fn policy(artifact: &Artifact) -> String {
             let field = agent.fields.get(test.field as usize);
             let _ = writeln!(out, "  test {index}: {field:?} {:?}", test.ask);
         }
-        for rule in &agent.rules {
-            let _ = writeln!(out, "  {}: {}", rule.line, rule.text);
+        for (number, rule) in (1..).zip(&agent.rules) {
+            let _ = writeln!(out, "  {number}: {}", rule.text);
             let _ = writeln!(
                 out,
                 "     {:?} {} {:?} {:?} {:?}",

@@ -14,7 +14,7 @@ use faramesh_core::policy::Policy;
 use faramesh_core::policy::artifact::encode;
 use faramesh_core::record::Time;
 use faramesh_core::state::State;
-use faramesh_policy_compiler::{Options, Style, compile_bytes, render};
+use faramesh_policy_compiler::{Options, SourceMap, Style, compile_bytes, render};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -38,17 +38,14 @@ fn put(policy: &Policy, case: &Value) -> Decision {
     )
 }
 
-fn fault(policy: &Policy, case: &Value) -> Option<String> {
+fn fault(policy: &Policy, map: &SourceMap, case: &Value) -> Option<String> {
     let decision = put(policy, case);
-    let agent = policy.agent(
-        case.get("agent")
-            .and_then(Value::as_str)
-            .unwrap_or_default(),
-    );
-    let line = decision
-        .rule
-        .and_then(|index| agent?.rules.get(index as usize))
-        .map(|rule| rule.line);
+    let agent = case
+        .get("agent")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let lines = map.agents.get(agent).or_else(|| map.agents.get(""));
+    let line = decision.rule.and_then(|index| lines?.get(index as usize));
     let found = json!({
         "effect": decision.effect.as_str(),
         "would": decision.would.map(|effect| effect.as_str()),
@@ -96,7 +93,7 @@ fn every_case_of_the_corpus_is_decided_as_it_says() {
                 "{line}"
             );
             cases_run += 1;
-            if let Some(fault) = fault(&policy, &case) {
+            if let Some(fault) = fault(&policy, &outcome.map, &case) {
                 faults.push(format!(
                     "{}:{}: {fault}",
                     path.with_extension("cases").display(),

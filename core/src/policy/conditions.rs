@@ -214,7 +214,7 @@ fn compare_fields(
 ) -> Truth {
     let fits = |operand: Option<Operand<'_>>| match relation {
         Relation::Equal => operand.is_some(),
-        Relation::Order(_) => matches!(operand, Some(Operand::Number(_))),
+        _ => matches!(operand, Some(Operand::Number(_))),
     };
     let truth = match (relation, a, b) {
         (Relation::Equal, Some(a), Some(b)) => same(a, b),
@@ -287,6 +287,7 @@ impl Rules<'_> {
             Field::Args(path) => argument(attested.call().arguments(), path),
             Field::Tool => Some(Operand::String(attested.call().tool())),
             Field::Agent => Some(Operand::String(attested.agent())),
+            _ => None,
         }
     }
 }

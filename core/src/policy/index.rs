@@ -132,7 +132,7 @@ mod tests {
             condition: Vec::new(),
             reason: None,
             notify: Vec::new(),
-            line: 1,
+            reeval: false,
             text: String::new(),
         }
     }

@@ -6,9 +6,7 @@ use faramesh_core::checkpoint::{
 };
 use faramesh_core::decision::Effect;
 use faramesh_core::identity::{Attested, Caller, attest};
-use faramesh_core::policy::artifact::{
-    self, AgentPolicy, Artifact, Mode as PolicyMode, Profile, Rule, RuleEffect, Runtime,
-};
+use faramesh_core::policy::artifact::{self, AgentPolicy, Artifact, Rule, RuleEffect, Runtime};
 use faramesh_core::record::{Door, Time};
 use faramesh_core::tree::{Frontier, Hash, Head};
 use faramesh_daemon::clock::SetClock;
@@ -175,14 +173,8 @@ pub(crate) fn policy(effect: Effect) -> Artifact {
     };
     Artifact {
         requires: vec!["rules".into()],
-        runtime: Runtime {
-            mode: PolicyMode::Enforce,
-            cold_start_deny_window_ms: 30_000,
-            reveal_rule: None,
-            keep_env: vec![],
-            profile: Profile::Full,
-            allowed_sockets: vec![],
-        },
+        runtime: Runtime::default(),
+        declarations: vec![],
         agents: vec![AgentPolicy {
             name: "bot".into(),
             run_as: None,
@@ -194,11 +186,10 @@ pub(crate) fn policy(effect: Effect) -> Artifact {
                 condition: vec![],
                 reason: None,
                 notify: vec![],
-                line: 7,
+                reeval: false,
                 text: format!("{effect:?} *"),
             }],
-            fields: vec![],
-            tests: vec![],
+            ..AgentPolicy::default()
         }],
     }
 }

@@ -2,31 +2,25 @@
 //!
 //! Invariant: every item of the tree is lowered or becomes a finding; there is no arm that skips.
 
+mod rules;
+
 use crate::check;
-use crate::conditions::{self, Tables};
+use crate::conditions::Tables;
 use crate::diagnostic::{Diagnostic, Findings, quoted};
 use crate::number::Number;
-use crate::render;
 use crate::settings::{self, Read};
-use crate::source::{Lines, Span};
-use crate::syntax::{
-    Block, Clause, ClauseBody, File, Item, Rule as RuleSyntax, Setting, Value, ValueKind, Word,
-};
-use crate::vocabulary::{self, Place, nearest};
+use crate::source::{Lines, SourceMap, Span};
+use crate::syntax::{Block, File, Item, Setting, Word};
+use crate::vocabulary::{Place, nearest};
 use faramesh_core::decision::Effect;
-use faramesh_core::policy::artifact::{
-    AgentPolicy, Artifact, LIST_MAX, LONG_TEXT_BYTES_MAX, Mode, Profile, RULES_MAX, Rule, Runtime,
-    TEXT_BYTES_MAX, capabilities,
-};
-use faramesh_core::policy::pattern;
-use std::collections::{BTreeMap, BTreeSet};
-
-/// `cold_start_deny_window` where none is given: a journal of ten million records opens in a second.
-pub(crate) const COLD_START_MS_DEFAULT: u64 = 30_000;
+use faramesh_core::policy::artifact::{AgentPolicy, Artifact, Rule, Runtime, capabilities};
+use std::collections::BTreeMap;
 
 /// A lowered rule with what the checks over a whole agent need of it.
 #[derive(Debug)]
 pub(crate) struct LoweredRule {
+    /// 1-based line in the source.
+    pub(crate) line: u32,
     pub(crate) rule: Rule,
     pub(crate) head: Span,
     pub(crate) condition: Option<Span>,
@@ -34,17 +28,20 @@ pub(crate) struct LoweredRule {
 }
 
 /// Lowers a file. What it returns is worth something only if no error was found.
-pub(crate) fn lower(text: &str, file: &File, diagnostics: &mut Findings) -> Artifact {
+pub(crate) fn lower(text: &str, file: &File, diagnostics: &mut Findings) -> (Artifact, SourceMap) {
     let mut lowering = Lowering {
         lines: Lines::new(text),
         diagnostics,
+        map: SourceMap::default(),
     };
-    lowering.file(file)
+    let artifact = lowering.file(file);
+    (artifact, lowering.map)
 }
 
 struct Lowering<'a> {
     lines: Lines<'a>,
     diagnostics: &'a mut Findings,
+    map: SourceMap,
 }
 
 /// Settings that were given, to find the second of a kind.
@@ -80,7 +77,7 @@ impl Lowering<'_> {
     }
 
     fn file(&mut self, file: &File) -> Artifact {
-        let mut runtime = default_runtime();
+        let mut runtime = Runtime::default();
         let mut runtime_given = Given::default();
         let mut agents: Vec<(Span, AgentPolicy)> = Vec::new();
         let mut flat = Draft::default();
@@ -127,11 +124,14 @@ impl Lowering<'_> {
             );
         }
         let agents = self.distinct(agents);
-        Artifact {
-            requires: requires(&runtime, &agents),
+        let mut artifact = Artifact {
+            requires: Vec::new(),
             runtime,
             agents,
-        }
+            declarations: Vec::new(),
+        };
+        artifact.requires = capabilities::of(&artifact);
+        artifact
     }
 
     /// Sorted by name; the second of a name is a finding.
@@ -324,6 +324,8 @@ impl Lowering<'_> {
         let default = draft.default.unwrap_or(Effect::Deny);
         check::agent(&draft.rules, &draft.tables, default, self.diagnostics);
         let (fields, tests) = draft.tables.finish();
+        let lines = draft.rules.iter().map(|lowered| lowered.line).collect();
+        self.map.agents.insert(name.clone(), lines);
         AgentPolicy {
             name,
             run_as: draft.run_as.take(),
@@ -336,6 +338,7 @@ impl Lowering<'_> {
                 .collect(),
             fields,
             tests,
+            ..AgentPolicy::default()
         }
     }
 }
@@ -346,263 +349,4 @@ fn span_of(item: &Item) -> Span {
         Item::Setting(setting) => setting.span,
         Item::Block(block) => block.head,
     }
-}
-
-fn default_runtime() -> Runtime {
-    Runtime {
-        mode: Mode::Enforce,
-        cold_start_deny_window_ms: COLD_START_MS_DEFAULT,
-        reveal_rule: None,
-        keep_env: Vec::new(),
-        profile: Profile::Full,
-        allowed_sockets: Vec::new(),
-    }
-}
-
-/// What a daemon must be able to do for this policy: no more than it uses.
-fn requires(runtime: &Runtime, agents: &[AgentPolicy]) -> Vec<String> {
-    let notifies = agents
-        .iter()
-        .flat_map(|agent| &agent.rules)
-        .any(|rule| !rule.notify.is_empty());
-    let needs = [
-        (capabilities::RULES, true),
-        (capabilities::NOTIFY_RECORDED, notifies),
-        (
-            capabilities::RUN_AS,
-            agents.iter().any(|agent| agent.run_as.is_some()),
-        ),
-        (capabilities::MODE_SHADOW, runtime.mode == Mode::Shadow),
-        (capabilities::REVEAL, runtime.reveal_rule.is_some()),
-        (capabilities::KEEP_ENV, !runtime.keep_env.is_empty()),
-        (
-            capabilities::ALLOWED_SOCKETS,
-            !runtime.allowed_sockets.is_empty(),
-        ),
-        (
-            capabilities::PROFILE_MINIMAL,
-            runtime.profile == Profile::Minimal,
-        ),
-    ];
-    let sorted: BTreeSet<&str> = needs
-        .into_iter()
-        .filter(|(_, needed)| *needed)
-        .map(|(name, _)| name)
-        .collect();
-    sorted.into_iter().map(str::to_string).collect()
-}
-
-// Rules.
-impl Lowering<'_> {
-    fn rule(&mut self, syntax: &RuleSyntax, draft: &mut Draft) {
-        draft.rules_seen += 1;
-        if draft.rules_seen > RULES_MAX {
-            if draft.rules_seen == RULES_MAX + 1 {
-                let message = format!("an agent with more than {RULES_MAX} rules");
-                self.report(
-                    Diagnostic::new(Number::TooManyRules, message)
-                        .at(syntax.span, "the first that is too many"),
-                );
-            }
-            return;
-        }
-        let clauses = self.clauses(&syntax.clauses);
-        let condition = clauses.condition.map(|(span, condition)| {
-            (
-                span,
-                conditions::lower(condition, &mut draft.tables, self.diagnostics),
-            )
-        });
-        let tool = syntax.tool.as_ref().and_then(|tool| self.pattern(tool));
-        let effect = vocabulary::effect(&syntax.effect.text);
-        let (Some(tool), Some(effect), true) = (tool, effect, clauses.sound) else {
-            return;
-        };
-        let (condition, program, claimed) = match condition {
-            None => (None, Vec::new(), Vec::new()),
-            Some((span, Some(lowered))) => (Some(span), lowered.program, lowered.claimed),
-            Some((_, None)) => return,
-        };
-        let Some(text) = self.text(syntax) else {
-            return;
-        };
-        let line = u32::try_from(self.lines.line(syntax.effect.span.start) + 1).unwrap_or(u32::MAX);
-        let head = syntax
-            .tool
-            .as_ref()
-            .map_or(syntax.effect.span, |tool| syntax.effect.span.to(tool.span));
-        let notify = clauses.notify.into_iter().collect();
-        let rule = Rule {
-            effect,
-            pattern: tool,
-            condition: program,
-            reason: clauses.reason,
-            notify,
-            line,
-            text,
-        };
-        draft.rules.push(LoweredRule {
-            rule,
-            head,
-            condition,
-            claimed,
-        });
-    }
-
-    fn pattern(&mut self, tool: &Word) -> Option<String> {
-        match pattern::check(&tool.text) {
-            Ok(()) => Some(tool.text.clone()),
-            Err(why) => {
-                let why = match why {
-                    pattern::PatternInvalid::Name { source, .. } => source.to_string(),
-                    pattern::PatternInvalid::DoubleStar { .. } => {
-                        String::from("`**` does not exist; a trailing `/*` is everything below")
-                    }
-                };
-                let message = format!("{} is no tool and no pattern", quoted(&tool.text));
-                self.report(Diagnostic::new(Number::BadPattern, message).at(tool.span, why));
-                None
-            }
-        }
-    }
-
-    fn text(&mut self, syntax: &RuleSyntax) -> Option<String> {
-        let text = render::rule(syntax);
-        if text.len() > LONG_TEXT_BYTES_MAX {
-            let message = format!("a rule of more than {LONG_TEXT_BYTES_MAX} bytes");
-            self.report(Diagnostic::new(Number::StringTooLong, message).at(syntax.effect.span, ""));
-            return None;
-        }
-        Some(text)
-    }
-
-    fn clauses<'s>(&mut self, clauses: &'s [Clause]) -> Clauses<'s> {
-        let mut read = Clauses {
-            condition: None,
-            reason: None,
-            notify: BTreeSet::new(),
-            sound: true,
-        };
-        let mut reason_at = None;
-        for clause in clauses {
-            let keyword = &clause.keyword;
-            match (&clause.body, keyword.text.as_str()) {
-                (ClauseBody::Condition(condition), _) => {
-                    if let Some((first, _)) = read.condition {
-                        self.twice(keyword, first, "join the conditions with `and`");
-                        read.sound = false;
-                    }
-                    read.condition = Some((condition.span, condition));
-                }
-                (ClauseBody::Values(values), "reason") => {
-                    if let Some(first) = reason_at.replace(keyword.span) {
-                        self.twice(keyword, first, "keep one");
-                        read.sound = false;
-                    }
-                    read.reason = self.clause_text(keyword, values, TEXT_BYTES_MAX);
-                    read.sound &= read.reason.is_some();
-                }
-                (ClauseBody::Values(values), "notify") => {
-                    match self.clause_text(keyword, values, TEXT_BYTES_MAX) {
-                        Some(team) if read.notify.len() < LIST_MAX => {
-                            read.notify.insert(team);
-                        }
-                        _ => read.sound = false,
-                    }
-                }
-                (ClauseBody::Values(_), _) => {
-                    self.clause_not_supported(clause);
-                    read.sound = false;
-                }
-            }
-        }
-        read
-    }
-
-    fn twice(&mut self, keyword: &Word, first: Span, help: &str) {
-        self.report(
-            Diagnostic::new(
-                Number::DuplicateClause,
-                format!("{} is given twice", quoted(&keyword.text)),
-            )
-            .at(keyword.span, "again here")
-            .at(first, "first here")
-            .help(help),
-        );
-    }
-
-    /// The text of `reason` and `notify`; a team may be bare.
-    fn clause_text(
-        &mut self,
-        keyword: &Word,
-        values: &[Value],
-        bytes_max: usize,
-    ) -> Option<String> {
-        let text = match values {
-            [
-                Value {
-                    kind: ValueKind::Text(text),
-                    ..
-                },
-            ] => Some(text),
-            [
-                Value {
-                    kind: ValueKind::Bare(text),
-                    ..
-                },
-            ] if keyword.text == "notify" => Some(text),
-            _ => None,
-        };
-        let span = values.first().map_or(keyword.span, |value| value.span);
-        match text {
-            Some(text) if text.len() > bytes_max => {
-                let message = format!("{} has more than {bytes_max} bytes", quoted(&keyword.text));
-                self.report(Diagnostic::new(Number::StringTooLong, message).at(span, ""));
-                None
-            }
-            Some(text) if !text.trim().is_empty() => Some(text.clone()),
-            _ => {
-                let message = format!("{} takes a text", quoted(&keyword.text));
-                self.report(
-                    Diagnostic::new(Number::BadValue, message).at(span, "expected text in quotes"),
-                );
-                None
-            }
-        }
-    }
-
-    fn clause_not_supported(&mut self, clause: &Clause) {
-        let keyword = &clause.keyword;
-        let why = vocabulary::clause(&keyword.text)
-            .flatten()
-            .unwrap_or("not here");
-        let span = match &clause.body {
-            ClauseBody::Values(values) => values
-                .last()
-                .map_or(keyword.span, |last| keyword.span.to(last.span)),
-            ClauseBody::Condition(condition) => keyword.span.to(condition.span),
-        };
-        let finding = Diagnostic::new(
-            Number::ClauseNotSupported,
-            format!(
-                "clause {} is not supported by this version",
-                quoted(&keyword.text)
-            ),
-        )
-        .at(span, why);
-        self.report(match keyword.text.as_str() {
-            word @ ("method" | "host" | "path") => finding.help(format!(
-                "what the caller claims can be tested: `if args.{word} == \"…\"`"
-            )),
-            _ => finding.help("remove it, if the rule is right without it"),
-        });
-    }
-}
-
-struct Clauses<'s> {
-    condition: Option<(Span, &'s crate::syntax::Expr)>,
-    reason: Option<String>,
-    notify: BTreeSet<String>,
-    /// No clause had a fault.
-    sound: bool,
 }

@@ -1,0 +1,633 @@
+//! The artifact: a compiled policy in canonical bytes.
+//!
+//! Invariant: `decode` accepts exactly the bytes that `encode` makes (it encodes again and compares), so that a digest
+//! names one policy and one policy has one digest. Everything in it has a limit, checked here and not by the compiler,
+//! because the compiler is outside the trusted core.
+
+pub mod capabilities;
+mod check;
+mod model;
+
+pub use model::*;
+
+use crate::call::NameInvalid;
+use crate::json;
+use crate::policy::pattern::PatternInvalid;
+use regex::{Regex, RegexBuilder};
+use sha2::{Digest, Sha256};
+use std::fmt;
+
+/// First bytes of every artifact; the digit is the format's version.
+pub const ARTIFACT_MAGIC: &[u8] = b"faramesh artifact 2\n";
+/// An artifact's size, bytes: 10,000 rules of the corpus take under 3 MiB.
+pub const ARTIFACT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Rules in one agent.
+pub const RULES_MAX: usize = 100_000;
+/// Tests in one rule's condition: bounds the cost of a decision.
+pub const TESTS_PER_RULE_MAX: usize = 1_024;
+/// Steps of one condition: its tests, an operator for each, and room for negations.
+pub const OPS_PER_RULE_MAX: usize = 4 * TESTS_PER_RULE_MAX;
+/// Values that a condition keeps waiting at once: a chain of one operator needs two, nesting one more a level.
+pub const CONDITION_DEPTH_MAX: usize = 64;
+/// Agents in one artifact.
+pub const AGENTS_MAX: usize = 1_000;
+/// Entries of any small list: demands, metadata, teams to notify, sockets, variables.
+pub const LIST_MAX: usize = 256;
+/// Literals of one `in`.
+pub const IN_MAX: usize = 10_000;
+/// Bytes of a short text: a reason, a team, a path, a piece of metadata.
+pub const TEXT_BYTES_MAX: usize = 4_096;
+/// Bytes of a rule's rendering or of one literal: an `in` with many values is long.
+pub const LONG_TEXT_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of a regular expression's source.
+pub const EXPRESSION_BYTES_MAX: usize = 4_096;
+/// Bytes of a compiled regular expression: bounds memory and the time of one search a byte.
+pub const EXPRESSION_COMPILED_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a Unix socket's path: the kernel's limit without the final zero.
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// Bytes of a user's name, as `useradd` allows.
+pub const USER_BYTES_MAX: usize = 32;
+/// Longest cold start, milliseconds: an hour.
+pub const COLD_START_MS_MAX: u64 = 3_600_000;
+
+/// Why bytes, or a policy, are no artifact.
+#[derive(Debug, thiserror::Error)]
+pub enum ArtifactInvalid {
+    /// Beyond [`ARTIFACT_BYTES_MAX`].
+    #[error("artifact has {bytes} bytes, more than {ARTIFACT_BYTES_MAX}")]
+    TooLarge {
+        /// How many.
+        bytes: usize,
+    },
+    /// Another file, or an artifact of another version.
+    #[error("not an artifact of version 2")]
+    Magic,
+    /// The bytes behind the magic make no policy.
+    #[error("artifact does not decode: {0}")]
+    Encoding(#[source] postcard::Error),
+    /// The same policy is written in another way.
+    #[error("artifact is not in its canonical form")]
+    NotCanonical,
+    /// What it says is out of bounds.
+    #[error("{place}: {fault}")]
+    Content {
+        /// Where: `agent x, rule at line 7`.
+        place: String,
+        /// What.
+        #[source]
+        fault: Fault,
+    },
+}
+
+/// What is wrong with a part of an artifact.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// A limit is passed.
+    #[error("more than {max} {what}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many may be there.
+        max: usize,
+    },
+    /// Empty where something must be.
+    #[error("{0} is empty")]
+    Empty(&'static str),
+    /// Not in order, or twice the same.
+    #[error("{0} are not sorted, each once")]
+    NotSorted(&'static str),
+    /// The same thing again, where order has a meaning and cannot show it.
+    #[error("a {0} stands there twice")]
+    Twice(&'static str),
+    /// An index that leads nowhere.
+    #[error("{0} that does not exist")]
+    NoSuch(&'static str),
+    /// A condition whose operators and operands do not balance.
+    #[error("condition is not balanced")]
+    Unbalanced,
+    /// `in` with values of several types.
+    #[error("`in` list has values of several types")]
+    MixedTypes,
+    /// What it demands of a daemon is not what it uses.
+    #[error("what it requires is not what it uses")]
+    Demands,
+    /// A file of flat rules has no other agents.
+    #[error("an agent without a name stands beside others")]
+    AnonymousBesideOthers,
+    /// A value that cannot be.
+    #[error("{0} is out of range")]
+    OutOfRange(&'static str),
+    /// A bad name.
+    #[error("{what}: {source}")]
+    Name {
+        /// Whose.
+        what: &'static str,
+        /// Why.
+        source: NameInvalid,
+    },
+    /// A bad pattern.
+    #[error(transparent)]
+    Pattern(#[from] PatternInvalid),
+    /// A regular expression that does not compile, or becomes too large.
+    #[error("regular expression `{expression}`: {source}")]
+    Expression {
+        /// As written.
+        expression: String,
+        /// Why; the engine's words.
+        source: Box<regex::Error>,
+    },
+}
+
+/// The bytes of a policy.
+///
+/// # Errors
+/// What no daemon would load: the same checks as [`decode`], so that a compiler cannot emit it.
+pub fn encode(artifact: &Artifact) -> Result<Vec<u8>, ArtifactInvalid> {
+    check::all(artifact)?;
+    for agent in &artifact.agents {
+        for test in &agent.tests {
+            if let Ask::Matches(source) = &test.ask {
+                compile_expression(&agent.name, source)?;
+            }
+        }
+    }
+    let bytes = to_bytes(artifact)?;
+    bounded(&bytes)?;
+    Ok(bytes)
+}
+
+/// The policy that bytes hold. Regular expressions are compiled, and so proven, by [`crate::policy::Policy::load`].
+///
+/// # Errors
+/// Everything but exactly the bytes that [`encode`] makes.
+pub fn decode(bytes: &[u8]) -> Result<Artifact, ArtifactInvalid> {
+    bounded(bytes)?;
+    let body = bytes
+        .strip_prefix(ARTIFACT_MAGIC)
+        .ok_or(ArtifactInvalid::Magic)?;
+    let artifact: Artifact = postcard::from_bytes(body).map_err(ArtifactInvalid::Encoding)?;
+    if to_bytes(&artifact)? != bytes {
+        return Err(ArtifactInvalid::NotCanonical);
+    }
+    check::all(&artifact)?;
+    Ok(artifact)
+}
+
+/// What names an artifact: SHA-256 of its bytes.
+pub fn digest(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+/// Compiles an expression of an agent's test, within the limits that every artifact keeps.
+///
+/// # Errors
+/// It does not compile, or becomes too large.
+pub fn compile_expression(agent: &str, source: &str) -> Result<Regex, ArtifactInvalid> {
+    RegexBuilder::new(source)
+        .size_limit(EXPRESSION_COMPILED_BYTES_MAX)
+        .build()
+        .map_err(|error| {
+            let fault = Fault::Expression {
+                expression: source.to_owned(),
+                source: Box::new(error),
+            };
+            ArtifactInvalid::Content {
+                place: place_of(agent),
+                fault,
+            }
+        })
+}
+
+fn bounded(bytes: &[u8]) -> Result<(), ArtifactInvalid> {
+    if bytes.len() > ARTIFACT_BYTES_MAX {
+        return Err(ArtifactInvalid::TooLarge { bytes: bytes.len() });
+    }
+    Ok(())
+}
+
+fn to_bytes(artifact: &Artifact) -> Result<Vec<u8>, ArtifactInvalid> {
+    postcard::to_extend(artifact, ARTIFACT_MAGIC.to_vec()).map_err(ArtifactInvalid::Encoding)
+}
+
+fn place_of(agent: &str) -> String {
+    if agent.is_empty() {
+        "agent without a name".to_owned()
+    } else {
+        format!("agent `{agent}`")
+    }
+}
+
+impl fmt::Display for Field {
+    /// As a person reads it: `args.to.domain`; a name that is no plain word stands in quotes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Field::Args(path) => write_path("args", path, f),
+            Field::Tool => f.write_str("tool"),
+            Field::Action => f.write_str("action"),
+            Field::Agent => f.write_str("agent"),
+            Field::Model => f.write_str("model"),
+            Field::Purpose => f.write_str("purpose"),
+            Field::Door => f.write_str("door"),
+            Field::Host => f.write_str("host"),
+            Field::Port => f.write_str("port"),
+            Field::Method => f.write_str("method"),
+            Field::Path => f.write_str("path"),
+            Field::Query(name) => write_path("query", std::slice::from_ref(name), f),
+            Field::Header(name) => write_path("headers", std::slice::from_ref(name), f),
+            Field::Principal(name) => write_path("principal", std::slice::from_ref(name), f),
+            Field::Time(part) => write!(f, "time.{}", part.as_str()),
+            Field::Session(part) => write!(f, "session.{}", part.as_str()),
+            Field::Selector(name, path) => {
+                write_path("selectors", std::slice::from_ref(name), f)?;
+                write_path("", path, f)
+            }
+            Field::Delegation(name) => write_path("delegation", std::slice::from_ref(name), f),
+            Field::Enforcement(name) => write_path("enforcement", std::slice::from_ref(name), f),
+            Field::Length(path) => {
+                write_path("len(args", path, f)?;
+                f.write_str(")")
+            }
+            Field::Sum {
+                pattern,
+                path,
+                window_ms,
+            } => {
+                write_path(&format!("session.sum({pattern}"), path, f)?;
+                write_window(*window_ms, f)
+            }
+            Field::Count { pattern, window_ms } => {
+                write!(f, "session.count({pattern}")?;
+                write_window(*window_ms, f)
+            }
+            Field::Denials { window_ms } => {
+                f.write_str("session.denials(")?;
+                write_window(*window_ms, f)
+            }
+            Field::Calculated(steps) => {
+                f.write_str("calculated(")?;
+                for (index, step) in steps.iter().enumerate() {
+                    f.write_str(if index > 0 { " " } else { "" })?;
+                    match step {
+                        Step::Field(field) => write!(f, "#{field}")?,
+                        Step::Number(number) => write!(f, "{number}")?,
+                        Step::Add => f.write_str("+")?,
+                        Step::Subtract => f.write_str("-")?,
+                        Step::Multiply => f.write_str("*")?,
+                    }
+                }
+                f.write_str(")")
+            }
+        }
+    }
+}
+
+fn write_window(window_ms: Option<u64>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match window_ms {
+        Some(milliseconds) => write!(f, ", window={milliseconds}ms)"),
+        None => f.write_str(")"),
+    }
+}
+
+fn write_path(root: &str, path: &[String], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_str(root)?;
+    for name in path {
+        if name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+        {
+            write!(f, ".{name}")?;
+        } else {
+            let mut quoted = String::new();
+            json::write_string(name, &mut quoted);
+            write!(f, ".{quoted}")?;
+        }
+    }
+    Ok(())
+}
+
+impl TimePart {
+    /// Each, with its name.
+    pub const ALL: [TimePart; 7] = [
+        TimePart::Hour,
+        TimePart::Minute,
+        TimePart::Weekday,
+        TimePart::Day,
+        TimePart::Month,
+        TimePart::Year,
+        TimePart::Now,
+    ];
+
+    /// The name behind `time.`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            TimePart::Hour => "hour",
+            TimePart::Minute => "minute",
+            TimePart::Weekday => "weekday",
+            TimePart::Day => "day",
+            TimePart::Month => "month",
+            TimePart::Year => "year",
+            TimePart::Now => "now",
+        }
+    }
+}
+
+impl SessionPart {
+    /// Each, with its name.
+    pub const ALL: [SessionPart; 3] = [
+        SessionPart::CallCount,
+        SessionPart::Duration,
+        SessionPart::CostUsd,
+    ];
+
+    /// The name behind `session.`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            SessionPart::CallCount => "call_count",
+            SessionPart::Duration => "duration",
+            SessionPart::CostUsd => "cost_usd",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decimal::Decimal;
+    use crate::decision::Effect;
+    use crate::policy::Policy;
+
+    fn sound() -> Artifact {
+        let rule = Rule {
+            effect: RuleEffect::Permit,
+            pattern: "stripe/refund".to_owned(),
+            condition: vec![Op::Test(0), Op::Test(1), Op::And, Op::Not],
+            reason: Some("small".to_owned()),
+            notify: vec!["ops".to_owned(), "pay".to_owned()],
+            reeval: false,
+            text: "permit stripe/refund".to_owned(),
+        };
+        Artifact {
+            requires: [
+                "agent.run_as",
+                "notify.recorded",
+                "rules",
+                "runtime.allowed_sockets",
+                "runtime.keep_env",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+            runtime: Runtime {
+                mode: Mode::Enforce,
+                cold_start_deny_window_ms: 30_000,
+                reveal_rule: None,
+                keep_env: vec!["OPENAI_BASE_URL".to_owned()],
+                profile: Profile::Full,
+                allowed_sockets: vec!["/run/desk.sock".to_owned()],
+                ..Runtime::default()
+            },
+            declarations: Vec::new(),
+            agents: vec![AgentPolicy {
+                name: "bot".to_owned(),
+                run_as: Some("agent-1".to_owned()),
+                default: Effect::Deny,
+                metadata: vec![("model".to_owned(), "x".to_owned())],
+                rules: vec![rule],
+                fields: vec![Field::Args(vec!["amount".to_owned()]), Field::Tool],
+                tests: vec![
+                    Test {
+                        field: 0,
+                        ask: Ask::Compare(Order::Less, Decimal::from(500)),
+                    },
+                    Test {
+                        field: 1,
+                        ask: Ask::Matches("^stripe/".to_owned()),
+                    },
+                ],
+                ..AgentPolicy::default()
+            }],
+        }
+    }
+
+    fn agent(artifact: &mut Artifact) -> &mut AgentPolicy {
+        artifact.agents.first_mut().unwrap()
+    }
+
+    fn rule(artifact: &mut Artifact) -> &mut Rule {
+        agent(artifact).rules.first_mut().unwrap()
+    }
+
+    fn ask(artifact: &mut Artifact) -> &mut Ask {
+        &mut agent(artifact).tests.first_mut().unwrap().ask
+    }
+
+    /// Neither end lets it pass: not the compiler's, and not the daemon's.
+    fn refused(change: fn(&mut Artifact)) -> String {
+        let mut artifact = sound();
+        change(&mut artifact);
+        let loaded = Policy::load(&to_bytes(&artifact).unwrap()).unwrap_err();
+        assert_eq!(
+            encode(&artifact).unwrap_err().to_string(),
+            loaded.to_string()
+        );
+        loaded.to_string()
+    }
+
+    #[test]
+    fn an_artifact_comes_back_as_it_was_and_its_digest_is_that_of_its_bytes() {
+        let bytes = encode(&sound()).unwrap();
+        assert_eq!(decode(&bytes).unwrap(), sound());
+        assert_eq!(encode(&decode(&bytes).unwrap()).unwrap(), bytes);
+        assert_eq!(*Policy::load(&bytes).unwrap().digest(), digest(&bytes));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_other_length_is_refused_or_another_policy() {
+        let bytes = encode(&sound()).unwrap();
+        for at in 0..bytes.len() {
+            assert!(decode(&bytes[..at]).is_err(), "cut at {at}");
+            for bit in 0..8 {
+                let mut changed = bytes.clone();
+                changed[at] ^= 1 << bit;
+                if let Ok(artifact) = decode(&changed) {
+                    assert_ne!(artifact, sound(), "byte {at} bit {bit}");
+                }
+            }
+        }
+        let longer = [bytes.as_slice(), b"\0"].concat();
+        assert!(matches!(
+            decode(&longer),
+            Err(ArtifactInvalid::NotCanonical)
+        ));
+    }
+
+    #[test]
+    fn a_number_written_in_more_bytes_than_it_needs_is_refused() {
+        // The list of demands has five entries: its length as a varint of two bytes.
+        let bytes = encode(&sound()).unwrap();
+        let mut longer = ARTIFACT_MAGIC.to_vec();
+        longer.extend([0x85, 0x00]);
+        longer.extend(&bytes[ARTIFACT_MAGIC.len() + 1..]);
+        assert!(matches!(
+            decode(&longer),
+            Err(ArtifactInvalid::NotCanonical)
+        ));
+    }
+
+    #[test]
+    fn other_files_and_other_versions_are_refused() {
+        for bytes in [&b""[..], b"\x7fELF", b"faramesh artifact 1\n"] {
+            assert!(matches!(decode(bytes), Err(ArtifactInvalid::Magic)));
+        }
+        let large = vec![0; ARTIFACT_BYTES_MAX + 1];
+        assert!(matches!(
+            decode(&large),
+            Err(ArtifactInvalid::TooLarge { .. })
+        ));
+    }
+
+    #[test]
+    fn a_length_that_the_bytes_do_not_hold_is_refused_without_reserving_it() {
+        let mut bytes = ARTIFACT_MAGIC.to_vec();
+        bytes.extend([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]);
+        assert!(matches!(decode(&bytes), Err(ArtifactInvalid::Encoding(_))));
+    }
+
+    #[test]
+    fn an_index_that_leads_nowhere_is_refused() {
+        assert_eq!(
+            refused(|a| rule(a).condition = vec![Op::Test(2)]),
+            "agent `bot`, rule 1: condition has a test that does not exist"
+        );
+        assert_eq!(
+            refused(|a| agent(a).tests.last_mut().unwrap().field = 2),
+            "agent `bot`: test of a field that does not exist"
+        );
+        refused(|a| *ask(a) = Ask::CompareField(Relation::Equal, 2));
+    }
+
+    #[test]
+    fn a_condition_that_does_not_balance_is_refused() {
+        for condition in [
+            vec![Op::And],
+            vec![Op::Not],
+            vec![Op::Test(0), Op::Or],
+            vec![Op::Test(0), Op::Test(1)],
+            vec![Op::Test(0), Op::Not, Op::And, Op::Test(0)],
+        ] {
+            let mut artifact = sound();
+            rule(&mut artifact).condition = condition;
+            assert!(
+                encode(&artifact)
+                    .unwrap_err()
+                    .to_string()
+                    .ends_with("condition is not balanced")
+            );
+        }
+    }
+
+    #[test]
+    fn the_limits_of_a_condition_hold() {
+        let chain = |tests: usize| {
+            let more = std::iter::repeat_n([Op::Test(1), Op::Or], tests - 1).flatten();
+            std::iter::once(Op::Test(0)).chain(more).collect::<Vec<_>>()
+        };
+        let nested = |levels: usize| {
+            let mut ops = vec![Op::Test(0); levels];
+            ops.extend(vec![Op::And; levels - 1]);
+            ops
+        };
+        let encodes = |condition: Vec<Op>| {
+            let mut artifact = sound();
+            rule(&mut artifact).condition = condition;
+            encode(&artifact).is_ok()
+        };
+        assert!(encodes(chain(TESTS_PER_RULE_MAX)) && !encodes(chain(TESTS_PER_RULE_MAX + 1)));
+        assert!(encodes(nested(CONDITION_DEPTH_MAX)) && !encodes(nested(CONDITION_DEPTH_MAX + 1)));
+        let negations = |count: usize| [vec![Op::Test(0)], vec![Op::Not; count]].concat();
+        assert!(encodes(negations(OPS_PER_RULE_MAX - 1)) && !encodes(negations(OPS_PER_RULE_MAX)));
+    }
+
+    #[test]
+    fn lists_out_of_order_or_with_a_thing_twice_are_refused() {
+        refused(|a| rule(a).notify.reverse());
+        refused(|a| rule(a).notify = vec!["ops".to_owned(); 2]);
+        refused(|a| a.requires.push("rules".to_owned()));
+        refused(|a| agent(a).fields.reverse());
+        refused(|a| {
+            agent(a).tests = vec![
+                Test {
+                    field: 0,
+                    ask: Ask::Has
+                };
+                2
+            ]
+        });
+        refused(|a| a.agents.push(a.agents.first().unwrap().clone()));
+        refused(|a| agent(a).metadata.push(("model".to_owned(), "y".to_owned())));
+    }
+
+    #[test]
+    fn an_in_list_is_sorted_of_one_type_and_not_empty() {
+        refused(|a| *ask(a) = Ask::In(vec![]));
+        refused(|a| *ask(a) = Ask::In(vec![Literal::Bool(true), Literal::String("x".to_owned())]));
+        refused(|a| *ask(a) = Ask::In([10, 9].map(|n| Literal::Number(Decimal::from(n))).to_vec()));
+        let mut artifact = sound();
+        // By value, not by text.
+        *ask(&mut artifact) = Ask::In([9, 10].map(|n| Literal::Number(Decimal::from(n))).to_vec());
+        assert!(encode(&artifact).is_ok());
+    }
+
+    #[test]
+    fn a_pattern_or_an_expression_that_is_none_is_refused() {
+        refused(|a| rule(a).pattern = "a/**".to_owned());
+        refused(|a| rule(a).pattern = String::new());
+        let message = refused(|a| *ask(a) = Ask::Matches("(".to_owned()));
+        assert!(
+            message.starts_with("agent `bot`: regular expression `(`: "),
+            "{message}"
+        );
+        // Small as a text, large when compiled.
+        refused(|a| *ask(a) = Ask::Matches("(?:(?:\\w{100}){100}){100}".to_owned()));
+        refused(|a| *ask(a) = Ask::Matches("x".repeat(EXPRESSION_BYTES_MAX + 1)));
+    }
+
+    #[test]
+    fn agents_have_names_and_one_without_stands_alone() {
+        refused(|a| a.agents.clear());
+        refused(|a| agent(a).name = "a b".to_owned());
+        refused(|a| agent(a).run_as = Some("root user".to_owned()));
+        refused(|a| {
+            a.agents.insert(
+                0,
+                AgentPolicy {
+                    name: String::new(),
+                    ..a.agents.first().unwrap().clone()
+                },
+            )
+        });
+        let mut alone = sound();
+        agent(&mut alone).name = String::new();
+        assert!(Policy::of(&alone).unwrap().agent("anyone").is_some());
+        assert!(Policy::of(&sound()).unwrap().agent("anyone").is_none());
+    }
+
+    #[test]
+    fn the_runtime_has_no_impossible_values() {
+        refused(|a| a.runtime.cold_start_deny_window_ms = 0);
+        refused(|a| a.runtime.allowed_sockets = vec!["run/x.sock".to_owned()]);
+        refused(|a| {
+            a.runtime.allowed_sockets = vec![format!("/{}", "x".repeat(SOCKET_PATH_BYTES_MAX))]
+        });
+        refused(|a| a.runtime.keep_env = vec!["A=B".to_owned()]);
+        refused(|a| agent(a).fields = vec![Field::Args(vec![]), Field::Tool]);
+    }
+
+    #[test]
+    fn a_field_is_shown_as_it_is_written() {
+        let field = |path: &[&str]| {
+            Field::Args(path.iter().map(|name| (*name).to_owned()).collect()).to_string()
+        };
+        assert_eq!(field(&["to", "domain"]), "args.to.domain");
+        assert_eq!(field(&["a.b", "c d"]), r#"args."a.b"."c d""#);
+    }
+}
