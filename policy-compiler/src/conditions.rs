@@ -188,8 +188,8 @@ impl Lowering<'_> {
                 left,
                 right,
             } => self.binary(*operator, *sign, left, right),
-            ExprKind::Call { name } => self.call(name),
-            ExprKind::Number(_) | ExprKind::Text(_) | ExprKind::List(_) => {
+            ExprKind::Call { name, .. } => self.call(name),
+            ExprKind::Number(_) | ExprKind::Text(_) | ExprKind::List(_) | ExprKind::ToolPath(_) => {
                 let what = "a value alone is neither true nor false";
                 self.report(
                     Diagnostic::new(Number::NotACondition, what)
@@ -445,7 +445,7 @@ impl Lowering<'_> {
                 Some(Operand::Field(self.tables.field(field)))
             }
             ExprKind::List(parts) => Some(Operand::List(parts)),
-            ExprKind::Call { name } => {
+            ExprKind::Call { name, .. } => {
                 self.call(name);
                 None
             }

@@ -132,7 +132,10 @@ impl Lexer<'_> {
             '$' => self.number(rest, 1),
             '0'..='9' => self.number(rest, 0),
             'a'..='z' | 'A'..='Z' | '_' => self.push(Kind::Word, word_bytes(rest)),
-            '\\' if line_ends(rest.get(1..).unwrap_or("")) => self.at += 1,
+            // What follows on the next line stands on this one.
+            '\\' if line_ends(rest.get(1..).unwrap_or("")) => {
+                self.at += rest.find('\n').map_or(rest.len(), |end| end + 1);
+            }
             _ if character.is_whitespace() || character.is_control() || is_invisible(character) => {
                 self.at += character.len_utf8();
             }

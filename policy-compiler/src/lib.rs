@@ -18,7 +18,7 @@ mod quantity;
 mod render;
 mod settings;
 pub mod source;
-mod syntax;
+pub mod syntax;
 mod vocabulary;
 
 pub use diagnostic::{
@@ -81,14 +81,30 @@ impl Outcome {
     }
 }
 
+/// The syntax tree of a policy file, and what is wrong with its text. Nothing is looked up and nothing is checked that
+/// [`compile`] checks after parsing; a tree that comes with an error has holes.
+pub fn parse(source: &SourceFile) -> (syntax::File, Vec<Diagnostic>) {
+    let mut diagnostics = Findings::default();
+    if source.text.len() > SOURCE_BYTES_MAX {
+        diagnostics.push(too_large(source.text.len()));
+        return (syntax::File::default(), diagnostics.into_vec());
+    }
+    let tokens = lex::lex(&source.text, &mut diagnostics);
+    let file = parse::parse(&source.text, &tokens, &mut diagnostics);
+    let mut found = diagnostics.into_vec();
+    diagnostic::sort(&mut found);
+    (file, found)
+}
+
+fn too_large(bytes: usize) -> Diagnostic {
+    let message = format!("the file has {bytes} bytes, more than {SOURCE_BYTES_MAX}");
+    Diagnostic::new(Number::SourceTooLarge, message)
+}
+
 /// Compiles one policy file.
 pub fn compile(source: &SourceFile, options: &Options) -> Outcome {
     if source.text.len() > SOURCE_BYTES_MAX {
-        let message = format!(
-            "the file has {} bytes, more than {SOURCE_BYTES_MAX}",
-            source.text.len()
-        );
-        return refused(Diagnostic::new(Number::SourceTooLarge, message));
+        return refused(too_large(source.text.len()));
     }
     let mut diagnostics = Findings::default();
     let tokens = lex::lex(&source.text, &mut diagnostics);
@@ -123,14 +139,7 @@ pub fn compile(source: &SourceFile, options: &Options) -> Outcome {
 /// [`render`]; bytes that are not UTF-8 are replaced in it.
 pub fn compile_bytes(name: &str, bytes: &[u8], options: &Options) -> (SourceFile, Outcome) {
     if bytes.len() > SOURCE_BYTES_MAX {
-        let message = format!(
-            "the file has {} bytes, more than {SOURCE_BYTES_MAX}",
-            bytes.len()
-        );
-        return (
-            SourceFile::new(name, ""),
-            refused(Diagnostic::new(Number::SourceTooLarge, message)),
-        );
+        return (SourceFile::new(name, ""), refused(too_large(bytes.len())));
     }
     match std::str::from_utf8(bytes) {
         Ok(text) => {

@@ -112,7 +112,7 @@ pub(crate) fn rule(rule: &Rule) -> String {
     }
     let condition = rule.clauses.iter().find_map(|clause| match &clause.body {
         ClauseBody::Condition(condition) => Some(condition),
-        ClauseBody::Values(_) => None,
+        ClauseBody::Value(_) | ClauseBody::Pair { .. } => None,
     });
     if let Some(condition) = condition {
         out.push_str(" if ");
@@ -124,13 +124,11 @@ pub(crate) fn rule(rule: &Rule) -> String {
             .iter()
             .filter(|clause| clause.keyword.text == word)
         {
-            if let ClauseBody::Values(values) = &clause.body {
-                for value in values {
-                    out.push(' ');
-                    out.push_str(word);
-                    out.push(' ');
-                    text(&shown(value), &mut out);
-                }
+            if let ClauseBody::Value(value) = &clause.body {
+                out.push(' ');
+                out.push_str(word);
+                out.push(' ');
+                text(&shown(value), &mut out);
             }
         }
     }
@@ -151,7 +149,9 @@ fn shown(value: &Value) -> String {
     match &value.kind {
         ValueKind::Bare(text) | ValueKind::Text(text) => text.clone(),
         ValueKind::Number(quantity) => quantity.shown.clone(),
-        ValueKind::List(_) | ValueKind::Env | ValueKind::Bad => String::new(),
+        ValueKind::List(_) | ValueKind::Object(_) | ValueKind::Env(_) | ValueKind::Bad => {
+            String::new()
+        }
     }
 }
 
@@ -247,10 +247,22 @@ fn expression(expr: &Expr, place: Binding, out: &mut String) {
             }
             out.push(']');
         }
-        ExprKind::Call { name } => {
+        ExprKind::Call { name, arguments } => {
             out.push_str(&name.text);
-            out.push_str("(…)");
+            out.push('(');
+            for (index, argument) in arguments.iter().enumerate() {
+                if index > 0 {
+                    out.push_str(", ");
+                }
+                if let Some(name) = &argument.name {
+                    out.push_str(&name.text);
+                    out.push('=');
+                }
+                expression(&argument.value, Binding::Sum, out);
+            }
+            out.push(')');
         }
+        ExprKind::ToolPath(path) => out.push_str(path),
         ExprKind::Bad => out.push('…'),
     }
     if parenthesised {

@@ -19,8 +19,12 @@ pub(crate) enum Place {
     Phase,
     /// A block of settings, by its keyword.
     Settings(&'static str),
-    /// A block with a grammar of its own, which this version does not read.
-    Opaque,
+    /// `examples { … }`: calls and what must come out.
+    Examples,
+    /// `tool "x" { … }`: what a call looks like.
+    Tool,
+    /// `pack "x" { … }`.
+    Pack,
 }
 
 /// How what follows a word is read.
@@ -80,7 +84,11 @@ const TOP: &[Entry] = &[
         Shape::Line,
         "calls between agents are not governed",
     ),
-    absent("pack", settings("pack"), "a policy stands in one file"),
+    absent(
+        "pack",
+        Shape::Block(Place::Pack),
+        "a policy stands in one file",
+    ),
     absent(
         "provider",
         settings("provider"),
@@ -148,7 +156,7 @@ const AGENT: &[Entry] = &[
     ),
     absent(
         "examples",
-        Shape::Block(Place::Opaque),
+        Shape::Block(Place::Examples),
         "examples are not run by the compiler",
     ),
     absent(
@@ -176,7 +184,7 @@ const AGENT: &[Entry] = &[
     ),
     absent("session", settings("session"), "sessions are not limited"),
     absent("spawn", settings("spawn"), "child agents are not governed"),
-    absent("tool", Shape::Block(Place::Opaque), "tools have no schemas"),
+    absent("tool", Shape::Block(Place::Tool), "tools have no schemas"),
     absent("use", settings("use"), "a policy stands in one file"),
     absent("var", Shape::Line, "values have no names"),
 ];
@@ -186,6 +194,23 @@ const PHASE: &[Entry] = &[
     held("next", Shape::Value),
     held("rules", Shape::Block(Place::Rules)),
     held("tools", Shape::Value),
+];
+
+const TOOL: &[Entry] = &[held("arg", Shape::Line), held("closed", Shape::Line)];
+
+const PATHS: &[Entry] = &[
+    held("edit_allow", Shape::Value),
+    held("edit_deny", Shape::Value),
+    held("edit_protected", Shape::Value),
+    held("read_exclude", Shape::Value),
+];
+
+const PACK: &[Entry] = &[
+    held("parameter", Shape::Line),
+    held("version", Shape::Value),
+    held("rules", Shape::Block(Place::Rules)),
+    held("redact", Shape::Line),
+    held("egress", settings("egress")),
 ];
 
 const FROM_THE_COMMAND_LINE: &str = "how the daemon is run is not part of the policy";
@@ -271,6 +296,7 @@ const CREDENTIAL: &[Entry] = &[
     held("max_scope", Shape::Value),
     held("ttl", Shape::Value),
 ];
+const COMPLETION_GATE: &[Entry] = &[held("require", Shape::Value)];
 const TRUST: &[Entry] = &[
     held("key", Shape::Line),
     held("spiffe_federated", Shape::Line),
@@ -282,10 +308,14 @@ impl Place {
         match self {
             Place::Top => TOP,
             Place::Agent => AGENT,
-            Place::Rules | Place::Opaque => &[],
+            Place::Rules | Place::Examples => &[],
+            Place::Tool => TOOL,
+            Place::Pack => PACK,
             Place::Phase => PHASE,
             Place::Settings(keyword) => match keyword.as_bytes() {
                 b"runtime" => RUNTIME,
+                b"paths" => PATHS,
+                b"completion_gate" => COMPLETION_GATE,
                 b"credential" => CREDENTIAL,
                 b"trust" => TRUST,
                 _ => &[],
@@ -295,7 +325,7 @@ impl Place {
 
     /// Whether rules may stand here.
     pub(crate) const fn holds_rules(self) -> bool {
-        !matches!(self, Place::Settings(_) | Place::Opaque)
+        !matches!(self, Place::Settings(_) | Place::Examples | Place::Tool)
     }
 
     pub(crate) fn entry(self, word: &str) -> Option<&'static Entry> {
@@ -310,7 +340,10 @@ impl Place {
             Place::Rules => "`rules`",
             Place::Phase => "a phase",
             Place::Settings("runtime") => "`runtime`",
-            Place::Settings(_) | Place::Opaque => "this block",
+            Place::Examples => "`examples`",
+            Place::Tool => "a tool's schema",
+            Place::Pack => "a pack",
+            Place::Settings(_) => "this block",
         }
     }
 

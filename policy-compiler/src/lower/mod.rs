@@ -92,7 +92,7 @@ impl Lowering<'_> {
                 }
                 other => {
                     if self.agent_item(other, Place::Top, &mut flat) {
-                        flat_item.get_or_insert(span_of(other));
+                        flat_item.get_or_insert(other.span());
                     }
                 }
             }
@@ -176,10 +176,7 @@ impl Lowering<'_> {
                 for item in &block.items {
                     match item {
                         Item::Rule(rule) => self.rule(rule, draft),
-                        Item::Setting(Setting { key, .. })
-                        | Item::Block(Block { keyword: key, .. }) => {
-                            self.unknown_word(key, Place::Rules);
-                        }
+                        other => self.unknown_word(other.word(), Place::Rules),
                     }
                 }
                 true
@@ -189,6 +186,10 @@ impl Lowering<'_> {
                 false
             }
             Item::Setting(setting) => self.agent_setting(setting, place, draft),
+            Item::Example(example) => {
+                self.unknown_word(&example.effect, place);
+                false
+            }
         }
     }
 
@@ -251,8 +252,7 @@ impl Lowering<'_> {
                 Item::Setting(setting) => {
                     self.runtime_setting(setting, runtime, given);
                 }
-                Item::Block(inner) => self.unknown_word(&inner.keyword, Place::Settings("runtime")),
-                Item::Rule(rule) => self.unknown_word(&rule.effect, Place::Settings("runtime")),
+                other => self.unknown_word(other.word(), Place::Settings("runtime")),
             }
         }
     }
@@ -340,13 +340,5 @@ impl Lowering<'_> {
             tests,
             ..AgentPolicy::default()
         }
-    }
-}
-
-fn span_of(item: &Item) -> Span {
-    match item {
-        Item::Rule(rule) => rule.span,
-        Item::Setting(setting) => setting.span,
-        Item::Block(block) => block.head,
     }
 }

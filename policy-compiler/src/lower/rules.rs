@@ -116,23 +116,23 @@ impl Lowering<'_> {
                     }
                     read.condition = Some((condition.span, condition));
                 }
-                (ClauseBody::Values(values), "reason") => {
+                (ClauseBody::Value(value), "reason") => {
                     if let Some(first) = reason_at.replace(keyword.span) {
                         self.twice(keyword, first, "keep one");
                         read.sound = false;
                     }
-                    read.reason = self.clause_text(keyword, values, TEXT_BYTES_MAX);
+                    read.reason = self.clause_text(keyword, value, TEXT_BYTES_MAX);
                     read.sound &= read.reason.is_some();
                 }
-                (ClauseBody::Values(values), "notify") => {
-                    match self.clause_text(keyword, values, TEXT_BYTES_MAX) {
+                (ClauseBody::Value(value), "notify") => {
+                    match self.clause_text(keyword, value, TEXT_BYTES_MAX) {
                         Some(team) if read.notify.len() < LIST_MAX => {
                             read.notify.insert(team);
                         }
                         _ => read.sound = false,
                     }
                 }
-                (ClauseBody::Values(_), _) => {
+                (ClauseBody::Value(_) | ClauseBody::Pair { .. }, _) => {
                     self.clause_not_supported(clause);
                     read.sound = false;
                 }
@@ -154,28 +154,13 @@ impl Lowering<'_> {
     }
 
     /// The text of `reason` and `notify`; a team may be bare.
-    fn clause_text(
-        &mut self,
-        keyword: &Word,
-        values: &[Value],
-        bytes_max: usize,
-    ) -> Option<String> {
-        let text = match values {
-            [
-                Value {
-                    kind: ValueKind::Text(text),
-                    ..
-                },
-            ] => Some(text),
-            [
-                Value {
-                    kind: ValueKind::Bare(text),
-                    ..
-                },
-            ] if keyword.text == "notify" => Some(text),
+    fn clause_text(&mut self, keyword: &Word, value: &Value, bytes_max: usize) -> Option<String> {
+        let text = match &value.kind {
+            ValueKind::Text(text) => Some(text),
+            ValueKind::Bare(text) if keyword.text == "notify" => Some(text),
             _ => None,
         };
-        let span = values.first().map_or(keyword.span, |value| value.span);
+        let span = value.span;
         match text {
             Some(text) if text.len() > bytes_max => {
                 let message = format!("{} has more than {bytes_max} bytes", quoted(&keyword.text));
@@ -199,9 +184,9 @@ impl Lowering<'_> {
             .flatten()
             .unwrap_or("not here");
         let span = match &clause.body {
-            ClauseBody::Values(values) => values
-                .last()
-                .map_or(keyword.span, |last| keyword.span.to(last.span)),
+            ClauseBody::Value(value) | ClauseBody::Pair { value, .. } => {
+                keyword.span.to(value.span)
+            }
             ClauseBody::Condition(condition) => keyword.span.to(condition.span),
         };
         let finding = Diagnostic::new(
