@@ -4,6 +4,8 @@
 //! exactly when it fits there; so equality and hashing are those of the representation. The canonical text is laid out
 //! as ECMAScript lays out numbers (plain from 1e-6 up to below 1e21, else `d.ddde+N`), but with every digit.
 
+mod arithmetic;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cmp::Ordering;
 use std::fmt;
