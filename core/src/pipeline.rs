@@ -7,27 +7,38 @@ use crate::decision::{Code, Decision, Effect, Input, Resolution};
 use crate::identity::{Attested, Caller};
 use crate::policy::artifact::{Field, Mode, Rule, RuleEffect};
 use crate::policy::conditions::{self, Operand, Seen, Truth};
-use crate::policy::{Policy, Rules};
-use crate::record::Time;
+use crate::policy::{Policy, Rules, Supposed};
+use crate::record::{Door, Time};
 use crate::state::State;
 use std::fmt::Write as _;
 
 /// Fields that a message names, so that it stays readable; `missing` has them all.
 const NAMED_FIELDS_MAX: usize = 5;
 
-/// Decides a call.
-///
-/// `state` is that of the call's sequence number. Nothing in this version of the language reads `now`, but it belongs
-/// to what a decision depends on.
-pub fn decide(attested: &Attested, policy: &Policy, state: &State, _now: Time) -> Decision {
+/// A call as it is put to a policy.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'q> {
+    /// The call and its caller.
+    pub attested: &'q Attested,
+    /// The way in.
+    pub door: Door,
+    /// When.
+    pub now: Time,
+    /// Facts in place of the live ones; nothing in the daemon.
+    pub supposed: &'q Supposed,
+}
+
+/// Decides a call. `state` is that of the call's sequence number.
+pub fn decide(question: &Question<'_>, policy: &Policy, state: &State) -> Decision {
+    let attested = question.attested;
     if let Some(refusal) = check_session(attested, state) {
         return refusal;
     }
     let Some(rules) = policy.rules(attested.agent()) else {
         return unknown_agent(attested);
     };
-    let verdict = judge(attested, rules);
-    let decision = write_up(&verdict, attested, rules);
+    let verdict = judge(question, rules);
+    let decision = write_up(&verdict, question, rules);
     match policy.artifact().runtime.mode {
         Mode::Enforce => decision,
         Mode::Shadow if verdict.hard => decision,
@@ -77,13 +88,13 @@ struct Verdict<'p> {
 
 /// First match, three-valued: the first rule that surely applies is the base, and a rule before it that only may apply
 /// takes its place where it is stricter. So a fact that is absent never helps a caller.
-fn judge<'p>(attested: &Attested, rules: Rules<'p>) -> Verdict<'p> {
+fn judge<'p>(question: &Question<'p>, rules: Rules<'p>) -> Verdict<'p> {
     let mut best: Option<(u32, &Rule)> = None;
     let mut base = None;
     let mut seen = Seen::default();
     let mut possible = Vec::new();
-    for (number, rule) in rules.candidates(attested.call().tool()) {
-        let truth = conditions::eval(&rule.condition, rules, attested, &mut seen);
+    for (number, rule) in rules.candidates(question.attested.call().tool()) {
+        let truth = conditions::eval(&rule.condition, rules, question, &mut seen);
         if truth == Truth::No {
             continue;
         }
@@ -111,7 +122,7 @@ fn judge<'p>(attested: &Attested, rules: Rules<'p>) -> Verdict<'p> {
 }
 
 /// Everything that the record keeps of a verdict.
-fn write_up(verdict: &Verdict<'_>, attested: &Attested, rules: Rules<'_>) -> Decision {
+fn write_up<'p>(verdict: &Verdict<'_>, question: &Question<'p>, rules: Rules<'p>) -> Decision {
     let missing = names(&verdict.seen.missing, rules);
     Decision {
         effect: verdict.effect,
@@ -123,7 +134,7 @@ fn write_up(verdict: &Verdict<'_>, attested: &Attested, rules: Rules<'_>) -> Dec
             Effect::Deny => Some(Code::PolicyDeny),
         },
         rule: verdict.rule.map(|(number, _)| number),
-        message: message(verdict, &missing, attested),
+        message: message(verdict, &missing, question.attested),
         resolution: match verdict.effect {
             Effect::Permit => Resolution::None,
             Effect::Defer => Resolution::ManualAudit,
@@ -131,7 +142,7 @@ fn write_up(verdict: &Verdict<'_>, attested: &Attested, rules: Rules<'_>) -> Dec
         },
         missing,
         notify: notify(verdict),
-        inputs: inputs(&verdict.seen.read, attested, rules),
+        inputs: inputs(&verdict.seen.read, question, rules),
     }
 }
 
@@ -184,11 +195,11 @@ fn names(fields: &[u32], rules: Rules<'_>) -> Vec<String> {
 }
 
 /// Fields with their values, sorted by name, each once.
-fn inputs(read: &[u32], attested: &Attested, rules: Rules<'_>) -> Vec<Input> {
+fn inputs<'p>(read: &[u32], question: &Question<'p>, rules: Rules<'p>) -> Vec<Input> {
     let input = |field: u32| Input {
         field: rules.field_name(field).to_owned(),
-        source: source(field, attested, rules),
-        value: rules.value(field, attested).map(Operand::canonical),
+        source: source(field, question.attested, rules),
+        value: rules.value(field, question).map(Operand::canonical),
     };
     by_name(read, rules).into_iter().map(input).collect()
 }

@@ -8,9 +8,9 @@ use faramesh_core::call::accept;
 use faramesh_core::decimal::Decimal;
 use faramesh_core::decision::{Code, Decision, Effect, Input, Resolution};
 use faramesh_core::identity::{Attested, Caller, attest};
-use faramesh_core::pipeline::decide;
-use faramesh_core::policy::Policy;
+use faramesh_core::pipeline::{Question, decide};
 use faramesh_core::policy::artifact::*;
+use faramesh_core::policy::{Policy, Supposed};
 use faramesh_core::record::{Body, DecisionRecord, Door, SessionStart, Time};
 use faramesh_core::state::State;
 
@@ -115,13 +115,17 @@ impl World {
         artifact.requires = capabilities::of(&artifact);
         let policy = Policy::of(&artifact).unwrap();
         decide(
-            attested,
+            &Question {
+                attested: attested,
+                door: Door::Govern,
+                now: Time {
+                    wall_ms: 0,
+                    boot_ms: 0,
+                },
+                supposed: &Supposed::nothing(),
+            },
             &policy,
             &self.state,
-            Time {
-                wall_ms: 0,
-                boot_ms: 0,
-            },
         )
     }
 }

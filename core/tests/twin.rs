@@ -12,10 +12,10 @@ use faramesh_core::call::accept;
 use faramesh_core::decimal::Decimal;
 use faramesh_core::decision::{Code, Decision, Effect};
 use faramesh_core::identity::{Attested, Caller, attest};
-use faramesh_core::pipeline::decide;
-use faramesh_core::policy::Policy;
+use faramesh_core::pipeline::{Question, decide};
 use faramesh_core::policy::artifact::*;
-use faramesh_core::record::Time;
+use faramesh_core::policy::{Policy, Supposed};
+use faramesh_core::record::{Door, Time};
 use faramesh_core::state::State;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -144,7 +144,7 @@ fn any_of(items: impl Iterator<Item = Kleene>) -> Kleene {
     result
 }
 
-struct Question<'a> {
+struct Asked<'a> {
     tool: &'a str,
     agent: &'a str,
     args: &'a Json,
@@ -204,7 +204,7 @@ fn field_name(field: &Field) -> String {
     }
 }
 
-fn twin_value(field: &Field, question: &Question<'_>) -> Option<Json> {
+fn twin_value(field: &Field, question: &Asked<'_>) -> Option<Json> {
     let path = match field {
         Field::Tool => return Some(Json::Text(question.tool.to_owned())),
         Field::Agent => return Some(Json::Text(question.agent.to_owned())),
@@ -304,12 +304,7 @@ fn twin_test(ask: &Ask, value: Option<Json>) -> Kleene {
 }
 
 /// One test, with the names of the fields at fault where it is *maybe*.
-fn twin_put(
-    agent: &AgentPolicy,
-    test: &Test,
-    question: &Question<'_>,
-    answer: &mut Answer,
-) -> Kleene {
+fn twin_put(agent: &AgentPolicy, test: &Test, question: &Asked<'_>, answer: &mut Answer) -> Kleene {
     let mut read = |field: u32| {
         let field = &agent.fields[field as usize];
         let value = twin_value(field, question);
@@ -351,7 +346,7 @@ fn twin_put(
 fn twin_condition(
     agent: &AgentPolicy,
     rule: &Rule,
-    question: &Question<'_>,
+    question: &Asked<'_>,
     answer: &mut Answer,
 ) -> Kleene {
     let mut stack = Vec::new();
@@ -375,7 +370,7 @@ fn twin_condition(
 }
 
 /// The page's loop, word for word; also what first match alone would have said.
-fn twin(artifact: &Artifact, question: &Question<'_>) -> (Answer, Effect) {
+fn twin(artifact: &Artifact, question: &Asked<'_>) -> (Answer, Effect) {
     let agent = artifact
         .agents
         .iter()
@@ -732,13 +727,17 @@ fn call(tool: &str, args: &Json) -> Attested {
 
 fn ask(policy: &Policy, tool: &str, args: &Json) -> Decision {
     decide(
-        &call(tool, args),
+        &Question {
+            attested: &call(tool, args),
+            door: Door::Govern,
+            now: Time {
+                wall_ms: 0,
+                boot_ms: 0,
+            },
+            supposed: &Supposed::nothing(),
+        },
         policy,
         &State::new(),
-        Time {
-            wall_ms: 0,
-            boot_ms: 0,
-        },
     )
 }
 
@@ -781,7 +780,7 @@ fn decision_and_twin_agree_on_generated_policies_and_calls() {
             let decision = ask(&policy, tool, &args);
             let (expected, _) = twin(
                 &artifact,
-                &Question {
+                &Asked {
                     tool,
                     agent: "bot",
                     args: &args,
@@ -822,7 +821,7 @@ fn law_1_without_a_maybe_the_result_is_first_match_and_law_2_it_is_never_below_i
             let decision = ask(&policy, tool, &args);
             let (_, base) = twin(
                 &artifact,
-                &Question {
+                &Asked {
                     tool,
                     agent: "bot",
                     args: &args,
@@ -851,7 +850,7 @@ fn law_3_a_value_in_place_of_an_absent_one_never_makes_the_answer_stricter() {
                 let Field::Args(path) = &field else { continue };
                 if twin_value(
                     &field,
-                    &Question {
+                    &Asked {
                         tool,
                         agent: "bot",
                         args: &args,
@@ -888,6 +887,7 @@ fn law_4_another_deny_hard_never_makes_the_answer_milder() {
             ..rule(agent.tests.len(), &PATTERNS, &mut chance)
         };
         agent.rules.insert(place, added);
+        harder.requires = capabilities::of(&harder);
         let (before, after) = (Policy::of(&artifact).unwrap(), Policy::of(&harder).unwrap());
         for _ in 0..CALLS_PER_POLICY {
             let (tool, args) = (chance.pick(&TOOLS), arguments(ANYTHING, &mut chance));
@@ -932,6 +932,9 @@ fn law_6_rules_for_disjoint_tools_may_be_reordered() {
             place += 1;
         }
         left.agents[0].rules.extend(right);
+        for changed in [&mut left, &mut shuffled] {
+            changed.requires = capabilities::of(changed);
+        }
         let (left, shuffled) = (Policy::of(&left).unwrap(), Policy::of(&shuffled).unwrap());
         for _ in 0..CALLS_PER_POLICY {
             let (tool, args) = (chance.pick(&TOOLS), arguments(ANYTHING, &mut chance));

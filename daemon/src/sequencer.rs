@@ -16,7 +16,8 @@ use crate::journal::{Decided, Draft, Need, Room, RuleShown};
 use crate::store::Candidate;
 use faramesh_core::decision::Code;
 use faramesh_core::identity::Attested;
-use faramesh_core::pipeline;
+use faramesh_core::pipeline::{self, Question};
+use faramesh_core::policy::Supposed;
 use faramesh_core::record::{self, Body, DecisionRecord, Door, Header, Outcome, RunMode, Time};
 use faramesh_core::state::State;
 use faramesh_core::tree::{self, Hash};
@@ -472,7 +473,13 @@ impl Sequencer {
         let revealed = reveal.unwrap_or(self.mode == RunMode::Development);
         self.push(Need::Call, Some(answer), |state, now| {
             let policy = &in_force.policy;
-            let decision = pipeline::decide(attested, policy, state, now);
+            let question = Question {
+                attested,
+                door,
+                now,
+                supposed: &Supposed::nothing(),
+            };
+            let decision = pipeline::decide(&question, policy, state);
             let rule = decision.rule.and_then(|number| {
                 let rules = &policy.agent(attested.agent())?.rules;
                 let rule = rules.get(usize::try_from(number).ok()?)?;

@@ -9,10 +9,10 @@
 use faramesh_core::call::accept;
 use faramesh_core::decision::Decision;
 use faramesh_core::identity::{Caller, attest};
-use faramesh_core::pipeline::decide;
-use faramesh_core::policy::Policy;
+use faramesh_core::pipeline::{Question, decide};
 use faramesh_core::policy::artifact::encode;
-use faramesh_core::record::Time;
+use faramesh_core::policy::{Policy, Supposed};
+use faramesh_core::record::{Door, Time};
 use faramesh_core::state::State;
 use faramesh_policy_compiler::{Options, SourceMap, Style, compile_bytes, render};
 use serde_json::{Value, json};
@@ -28,13 +28,17 @@ fn put(policy: &Policy, case: &Value) -> Decision {
     let call = accept(text("tool"), text("agent"), arguments.as_bytes()).expect("a call");
     let attested = attest(call, Caller::Unattested { uid: 1000 }).expect("nobody else is claimed");
     decide(
-        &attested,
+        &Question {
+            attested: &attested,
+            door: Door::Govern,
+            now: Time {
+                wall_ms: 0,
+                boot_ms: 0,
+            },
+            supposed: &Supposed::nothing(),
+        },
         policy,
         &State::new(),
-        Time {
-            wall_ms: 0,
-            boot_ms: 0,
-        },
     )
 }
 

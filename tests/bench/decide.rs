@@ -10,8 +10,8 @@
 use criterion::{BenchmarkId, Criterion, criterion_group};
 use faramesh_core::call::accept;
 use faramesh_core::identity::{Attested, Caller, attest};
-use faramesh_core::pipeline::decide;
-use faramesh_core::policy::Policy;
+use faramesh_core::pipeline::{Question, decide};
+use faramesh_core::policy::{Policy, Supposed};
 use faramesh_core::record::{self, Body, DecisionRecord, Door, Header, RunMode, Time};
 use faramesh_core::state::State;
 use faramesh_core::tree::{self, Frontier};
@@ -52,6 +52,17 @@ fn call() -> Attested {
     attest(call, Caller::Unattested { uid: 1_000 }).unwrap()
 }
 
+static NOTHING: Supposed = Supposed::nothing();
+
+fn question(attested: &Attested) -> Question<'_> {
+    Question {
+        attested,
+        door: Door::Govern,
+        now: NOW,
+        supposed: &NOTHING,
+    }
+}
+
 fn unit(c: &mut Criterion) {
     let block = [7_u8; 512];
     c.bench_function("sha256-512B", |b| {
@@ -65,7 +76,7 @@ fn evaluation(c: &mut Criterion) {
     for size in SIZES {
         let policy = policy(size);
         group.bench_function(BenchmarkId::from_parameter(size), |b| {
-            b.iter(|| decide(black_box(&call), &policy, &state, NOW));
+            b.iter(|| decide(&question(black_box(&call)), &policy, &state));
         });
     }
     group.finish();
@@ -86,7 +97,7 @@ fn record_of(attested: &Attested, policy: &Policy, state: &State) -> Body {
         door: Door::Govern,
         tool: attested.call().tool().to_owned(),
         policy: *policy.digest(),
-        decision: decide(attested, policy, state, NOW),
+        decision: decide(&question(attested), policy, state),
         arguments: attested.call().arguments_text().to_owned(),
         line: None,
         effects: Vec::new(),

@@ -4,12 +4,10 @@
 //! the order of operands; nothing here can fail: what cannot be told is [`Truth::Maybe`].
 
 use crate::decimal::Decimal;
-use crate::identity::Attested;
 use crate::json::{Object, Value};
+use crate::pipeline::Question;
 use crate::policy::Rules;
-use crate::policy::artifact::{
-    Ask, CONDITION_DEPTH_MAX, Field, Literal, Op, Order, Relation, Test,
-};
+use crate::policy::artifact::{Ask, CONDITION_DEPTH_MAX, Literal, Op, Order, Relation, Test};
 use std::cmp::Ordering;
 
 /// Longest text that `matches` searches, bytes; in a longer one the answer is maybe. An expression within the size
@@ -58,10 +56,10 @@ pub(crate) enum Operand<'a> {
 }
 
 /// Puts a condition to a call. An artifact's check proved that the stack holds.
-pub(crate) fn eval(
+pub(crate) fn eval<'q>(
     condition: &[Op],
-    rules: Rules<'_>,
-    attested: &Attested,
+    rules: Rules<'q>,
+    question: &Question<'q>,
     seen: &mut Seen,
 ) -> Truth {
     if condition.is_empty() {
@@ -73,7 +71,7 @@ pub(crate) fn eval(
     };
     for op in condition {
         match op {
-            Op::Test(test) => stack.push(put(*test, rules, attested, seen)),
+            Op::Test(test) => stack.push(put(*test, rules, question, seen)),
             Op::Const(value) => stack.push(Truth::of(*value)),
             Op::And => stack.join(Truth::min),
             Op::Or => stack.join(Truth::max),
@@ -112,18 +110,18 @@ impl Stack {
 }
 
 /// Puts one test, and notes what it read.
-fn put(number: u32, rules: Rules<'_>, attested: &Attested, seen: &mut Seen) -> Truth {
+fn put<'q>(number: u32, rules: Rules<'q>, question: &Question<'q>, seen: &mut Seen) -> Truth {
     let Some(Test { field, ask }) = rules.policy.tests.get(number as usize) else {
         return Truth::Maybe;
     };
-    let operand = rules.value(*field, attested);
+    let operand = rules.value(*field, question);
     seen.read.push(*field);
     if let Ask::CompareField(relation, other) = ask {
         seen.read.push(*other);
         return compare_fields(
             *relation,
             (*field, operand),
-            (*other, rules.value(*other, attested)),
+            (*other, rules.value(*other, question)),
             seen,
         );
     }
@@ -280,33 +278,8 @@ fn holds(order: Order, found: Ordering) -> bool {
     }
 }
 
-impl Rules<'_> {
-    /// The value of a field for a call; `None` where it is absent or `null`.
-    pub(crate) fn value(self, field: u32, attested: &Attested) -> Option<Operand<'_>> {
-        match self.policy.fields.get(field as usize)? {
-            Field::Args(path) => argument(attested.call().arguments(), path),
-            Field::Tool => Some(Operand::String(attested.call().tool())),
-            Field::Agent => Some(Operand::String(attested.agent())),
-            _ => None,
-        }
-    }
-}
-
-/// Walks down by the path's names; anything on the way that is not an object has nothing below it.
-fn argument<'a>(arguments: &'a Object, path: &[String]) -> Option<Operand<'a>> {
-    let (first, rest) = path.split_first()?;
-    let mut value = arguments.get(first)?;
-    for name in rest {
-        let Value::Object(object) = value else {
-            return None;
-        };
-        value = object.get(name)?;
-    }
-    Operand::of(value)
-}
-
 impl<'a> Operand<'a> {
-    fn of(value: &'a Value) -> Option<Operand<'a>> {
+    pub(crate) fn of(value: &'a Value) -> Option<Operand<'a>> {
         Some(match value {
             Value::Null => return None,
             Value::Bool(value) => Operand::Bool(*value),

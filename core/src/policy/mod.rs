@@ -2,8 +2,11 @@
 
 pub mod artifact;
 pub(crate) mod conditions;
+mod facts;
 pub(crate) mod index;
 pub mod pattern;
+
+pub use facts::Supposed;
 
 use crate::policy::artifact::{AgentPolicy, Artifact, ArtifactInvalid, Ask, Field, Rule};
 use crate::policy::index::Index;
