@@ -51,6 +51,10 @@ pub enum Format {
     Text,
     /// For programs
     Json,
+    /// For code hosts and editors: SARIF 2.1.0, of `check` only
+    Sarif,
+    /// The policy as YAML, of `policy show` only
+    Yaml,
 }
 
 /// The commands, in the order in which a newcomer meets them.
@@ -64,6 +68,14 @@ pub enum Command {
     /// Exits 0 where it is valid, 1 with errors, 2 where an import cannot be reached, 3 with warnings under --strict.
     #[command(after_help = "Example:\n  faramesh check --strict governance.fms")]
     Check(CheckArgs),
+    /// Explain a finding's number, or how one call would be decided
+    #[command(
+        after_help = "Example:\n  faramesh explain E0103",
+        args_conflicts_with_subcommands = true,
+        arg_required_else_help = true,
+        disable_help_subcommand = true
+    )]
+    Explain(ExplainArgs),
     /// Show what apply would change; writes nothing
     #[command(after_help = "Example:\n  faramesh plan --dir support-bot")]
     Plan(NameArgs),
@@ -124,11 +136,22 @@ pub enum Command {
 /// See [`Command::Check`].
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// The policy; default: governance.fms in the stack
+    /// The policy; default: governance.fms in the stack, or its .yaml, .yml or .json form
     pub file: Option<PathBuf>,
     /// Exit 3 where there are warnings
     #[arg(long)]
     pub strict: bool,
+}
+
+/// See [`Command::Explain`].
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The number of a finding
+    #[arg(value_name = "NUMBER")]
+    pub number: Option<String>,
+    /// Every number with its title
+    #[arg(long, conflicts_with = "number")]
+    pub list: bool,
 }
 
 /// Arguments of the commands that may name a stack.

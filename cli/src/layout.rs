@@ -1,7 +1,7 @@
 //! Where things lie: the only place that knows.
 //!
 //! Invariants: a [`Layout`] names paths and touches nothing, except that a development run directory is looked up where
-//! it was put (a symbolic link, because a socket's path has a limit); every path is absolute and without `..`; the
+//! it was put (a symbolic link, because a socket's path has a limit) and the policy in the form that is there; every path is absolute and without `..`; the
 //! enforced and the development tree have the same shape, so that nothing else in this crate asks which one it is to
 //! find a file. The owners and modes of the enforced tree stand in [`Layout::places`], once.
 #![forbid(unsafe_code)]
@@ -14,6 +14,13 @@ use std::path::{Path, PathBuf};
 
 /// The policy's file in a stack.
 pub const POLICY_FILE: &str = "governance.fms";
+/// Every name that a stack's policy may have; a stack has one of them.
+pub const POLICY_FILES: [&str; 4] = [
+    POLICY_FILE,
+    "governance.fms.yaml",
+    "governance.fms.yml",
+    "governance.fms.json",
+];
 /// What the agent may write, in a stack.
 pub const WORKSPACE: &str = "workspace";
 /// Launcher, pointers and development state, in a stack.
@@ -56,6 +63,16 @@ pub struct Place {
     pub mode: u32,
 }
 
+/// A directory's policy: the one form of it that is there, `governance.fms` where there is none.
+pub fn source(dir: &Path) -> PathBuf {
+    let is_there = |path: &PathBuf| path.symlink_metadata().is_ok();
+    POLICY_FILES
+        .iter()
+        .map(|name| dir.join(name))
+        .find(is_there)
+        .unwrap_or_else(|| dir.join(POLICY_FILE))
+}
+
 impl Layout {
     /// The enforced tree of a stack: DESIGN's table of files, sockets and users.
     pub fn enforced(stack: &str, dir: &Path) -> Layout {
@@ -94,7 +111,7 @@ impl Layout {
 
     /// The source of the policy.
     pub fn source(&self) -> PathBuf {
-        self.dir.join(POLICY_FILE)
+        source(&self.dir)
     }
 
     /// What the agent may write.

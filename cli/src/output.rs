@@ -58,9 +58,14 @@ impl Output {
         }
     }
 
-    /// Whether a program reads.
+    /// Whether a program reads: then stdout carries one value and nothing for people.
     pub fn is_json(&self) -> bool {
-        self.format == Format::Json
+        self.format != Format::Text
+    }
+
+    /// The form that was asked for.
+    pub fn format(&self) -> Format {
+        self.format
     }
 
     /// Whether progress may be drawn: a person watches stderr and did not ask for silence.
@@ -87,9 +92,16 @@ impl Output {
         }
     }
 
-    /// The result, for programs. Nothing in text.
+    /// The result, for programs. Nothing in other forms.
     pub fn json<T: Serialize>(&self, value: &T) {
-        if self.is_json() {
+        if self.format == Format::Json {
+            to_stdout(&ascii_json(value));
+        }
+    }
+
+    /// The result as SARIF. Nothing in other forms.
+    pub fn sarif<T: Serialize>(&self, value: &T) {
+        if self.format == Format::Sarif {
             to_stdout(&ascii_json(value));
         }
     }

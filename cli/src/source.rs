@@ -3,6 +3,7 @@
 
 use crate::failure::{Failure, exit};
 use crate::files;
+use crate::layout::POLICY_FILES;
 use crate::output::Output;
 use crate::policies::Stored;
 use faramesh_core::policy::artifact::{self, Artifact};
@@ -65,11 +66,30 @@ impl Outcome {
     }
 }
 
-/// Compiles a file. A policy with errors is an outcome and no failure.
+/// Compiles a stack's policy. A policy with errors is an outcome and no failure.
+///
+/// # Errors
+/// The file cannot be read, or the stack has a second one: nobody could tell which of them holds.
+pub fn compile(file: &Path) -> Result<Outcome, Failure> {
+    let other = POLICY_FILES.iter().find(|name| {
+        let path = file.with_file_name(name);
+        path != file && path.symlink_metadata().is_ok()
+    });
+    if let Some(other) = other {
+        return Err(Failure::data(format!(
+            "the stack has two policies: `{}` and `{other}`",
+            file.display()
+        ))
+        .next("keep one of them: nobody could tell which one holds"));
+    }
+    compile_file(file)
+}
+
+/// Compiles one file, whatever lies beside it.
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn compile(file: &Path) -> Result<Outcome, Failure> {
+pub fn compile_file(file: &Path) -> Result<Outcome, Failure> {
     // One byte more than the limit, so that it is the compiler that says which one.
     let bytes = files::read_limited(file, SOURCE_BYTES_MAX as u64 + 1)?.ok_or_else(|| {
         Failure::data(format!("there is no policy `{}`", file.display()))

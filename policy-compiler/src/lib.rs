@@ -10,12 +10,14 @@
 mod check;
 mod conditions;
 pub mod diagnostic;
+pub mod example;
 mod lex;
 mod lower;
 pub mod number;
 mod parse;
 mod quantity;
 mod render;
+pub mod sarif;
 mod settings;
 pub mod source;
 pub mod syntax;
@@ -29,6 +31,7 @@ pub use number::Number;
 pub use source::{Position, SOURCE_BYTES_MAX, SourceFile, SourceMap, Span};
 
 pub use render::policy as render_policy;
+pub use sarif::sarif;
 
 use diagnostic::Findings;
 use faramesh_core::policy::artifact;

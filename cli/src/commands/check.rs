@@ -3,9 +3,10 @@
 
 use crate::args::{CheckArgs, Global};
 use crate::failure::Failure;
-use crate::layout::POLICY_FILE;
+use crate::layout;
 use crate::output::{Output, Paint};
 use crate::source::{self, Compiled, Findings};
+use faramesh_policy_compiler::sarif;
 use serde::Serialize;
 
 /// Exit statuses of this command.
@@ -31,16 +32,20 @@ struct Report<'a> {
 /// # Errors
 /// The file cannot be read. A policy with errors is an answer.
 pub fn run(global: &Global, args: &CheckArgs, output: &Output) -> Result<u8, Failure> {
-    let file = args
-        .file
-        .clone()
-        .unwrap_or_else(|| global.dir.join(POLICY_FILE));
-    let outcome = source::compile(&file)?;
+    let outcome = match &args.file {
+        Some(file) => source::compile_file(file)?,
+        None => source::compile(&layout::source(&global.dir))?,
+    };
     let findings = outcome.findings();
     source::print(findings, output);
     let strict = args.strict && findings.warnings > 0;
     let compiled = outcome.compiled();
     output.json(&report(findings, compiled));
+    output.sarif(&sarif(
+        env!("CARGO_PKG_VERSION"),
+        std::slice::from_ref(&findings.file),
+        &findings.reports,
+    ));
     Ok(match compiled {
         None => {
             output.line(format!(

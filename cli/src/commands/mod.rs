@@ -1,13 +1,15 @@
 //! One file a command.
 #![forbid(unsafe_code)]
 
-use crate::args::{AuditCommand, Cli, Command};
+use crate::args::{AuditCommand, Cli, Command, Format};
 use crate::failure::Failure;
 use crate::output::Output;
 
 pub mod init;
 
 pub mod check;
+
+pub mod explain;
 
 pub mod plan;
 
@@ -37,9 +39,11 @@ pub mod man;
 /// What the command says.
 pub fn run(cli: Cli, output: &Output) -> Result<u8, Failure> {
     let global = &cli.global;
+    fits(global.format, &cli.command)?;
     match cli.command {
         Command::Init => init::run(global, output),
         Command::Check(args) => check::run(global, &args, output),
+        Command::Explain(args) => explain::run(&args, output),
         Command::Plan(args) => plan::run(global, &args, output),
         Command::Apply(args) => apply::run(global, &args, output),
         Command::Serve => serve::run(global, output),
@@ -55,5 +59,16 @@ pub fn run(cli: Cli, output: &Output) -> Result<u8, Failure> {
         Command::Stop => stop::run(global, output),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args, output),
+    }
+}
+
+/// Two forms belong to one command each.
+fn fits(format: Format, command: &Command) -> Result<(), Failure> {
+    match (format, command) {
+        (Format::Text | Format::Json, _) | (Format::Sarif, Command::Check(_)) => Ok(()),
+        (Format::Sarif, _) => Err(Failure::usage("`--format sarif` is a form of findings")
+            .next("only `faramesh check` prints it; elsewhere choose text or json")),
+        (Format::Yaml, _) => Err(Failure::usage("`--format yaml` is a form of policies")
+            .next("only `faramesh policy show` prints it; elsewhere choose text or json")),
     }
 }
