@@ -16,6 +16,8 @@ pub const DIGITS_MAX: usize = 1_000;
 pub const EXPONENT_MAX: i64 = 1_000;
 /// Digits that surely fit an `i64`.
 const SMALL_DIGITS_MAX: usize = 18;
+/// How many values have so many digits.
+const SMALL_VALUES: u64 = 1_000_000_000_000_000_000;
 /// From this many digits before the point on, ECMAScript writes an exponent.
 const PLAIN_DIGITS_MAX: i64 = 21;
 /// With this many zeros after the point, ECMAScript writes an exponent.
@@ -363,6 +365,9 @@ fn compare_sizes(a: &Decimal, b: &Decimal) -> Ordering {
 
 impl From<i64> for Decimal {
     fn from(value: i64) -> Self {
+        if value.unsigned_abs() < SMALL_VALUES {
+            return build_small(value < 0, value.unsigned_abs(), 0).unwrap_or(Decimal::ZERO);
+        }
         // At most 19 digits and no exponent, so always within the limits.
         let digits = value.unsigned_abs().to_string();
         build(value < 0, digits.as_bytes(), &[], 0).unwrap_or(Decimal::ZERO)

@@ -5,9 +5,9 @@
 
 use crate::decision::{Code, Decision, Effect, Input, Resolution};
 use crate::identity::{Attested, Caller};
-use crate::policy::artifact::{Field, Mode, Rule, RuleEffect};
-use crate::policy::conditions::{self, Operand, Seen, Truth};
-use crate::policy::{Policy, Rules, Supposed};
+use crate::policy::artifact::{Field, Mode, Source};
+use crate::policy::facts::Operand;
+use crate::policy::{Policy, Scratch, Supposed, Verdict};
 use crate::record::{Door, Time};
 use crate::state::State;
 use std::fmt::Write as _;
@@ -30,15 +30,24 @@ pub struct Question<'q> {
 
 /// Decides a call. `state` is that of the call's sequence number.
 pub fn decide(question: &Question<'_>, policy: &Policy, state: &State) -> Decision {
+    decide_in(&mut Scratch::default(), question, policy, state)
+}
+
+/// The same in memory that is used again: for who decides many calls.
+pub fn decide_in(
+    scratch: &mut Scratch,
+    question: &Question<'_>,
+    policy: &Policy,
+    state: &State,
+) -> Decision {
     let attested = question.attested;
     if let Some(refusal) = check_session(attested, state) {
         return refusal;
     }
-    let Some(rules) = policy.rules(attested.agent()) else {
+    let Some(verdict) = policy.judge(question, state, scratch) else {
         return unknown_agent(attested);
     };
-    let verdict = judge(question, rules);
-    let decision = write_up(&verdict, question, rules);
+    let decision = write_up(&verdict, attested);
     match policy.artifact().runtime.mode {
         Mode::Enforce => decision,
         Mode::Shadow if verdict.hard => decision,
@@ -72,58 +81,9 @@ fn unknown_agent(attested: &Attested) -> Decision {
     Decision::refused(Code::IdentityUnverified, message)
 }
 
-/// What the rules say.
-struct Verdict<'p> {
-    effect: Effect,
-    /// The deciding rule and its place; `None`: the default.
-    rule: Option<(u32, &'p Rule)>,
-    /// The deciding rule only may apply.
-    indeterminate: bool,
-    /// Some `deny!` applies or may: never shadowed.
-    hard: bool,
-    /// Every rule that applies or may, down to the first that applies.
-    possible: Vec<&'p Rule>,
-    seen: Seen,
-}
-
-/// First match, three-valued: the first rule that surely applies is the base, and a rule before it that only may apply
-/// takes its place where it is stricter. So a fact that is absent never helps a caller.
-fn judge<'p>(question: &Question<'p>, rules: Rules<'p>) -> Verdict<'p> {
-    let mut best: Option<(u32, &Rule)> = None;
-    let mut base = None;
-    let mut seen = Seen::default();
-    let mut possible = Vec::new();
-    for (number, rule) in rules.candidates(question.attested.call().tool()) {
-        let truth = conditions::eval(&rule.condition, rules, question, &mut seen);
-        if truth == Truth::No {
-            continue;
-        }
-        possible.push(rule);
-        if truth == Truth::Yes {
-            base = Some((number, rule));
-            break;
-        }
-        if best.is_none_or(|(_, best)| rule.effect.effect() > best.effect.effect()) {
-            best = Some((number, rule));
-        }
-    }
-    let base_effect = base.map_or(rules.policy.default, |(_, rule)| rule.effect.effect());
-    let stricter = best.filter(|(_, rule)| rule.effect.effect() > base_effect);
-    Verdict {
-        effect: stricter.map_or(base_effect, |(_, rule)| rule.effect.effect()),
-        rule: stricter.or(base),
-        indeterminate: stricter.is_some(),
-        hard: possible
-            .iter()
-            .any(|rule| rule.effect == RuleEffect::DenyHard),
-        possible,
-        seen,
-    }
-}
-
 /// Everything that the record keeps of a verdict.
-fn write_up<'p>(verdict: &Verdict<'_>, question: &Question<'p>, rules: Rules<'p>) -> Decision {
-    let missing = names(&verdict.seen.missing, rules);
+fn write_up(verdict: &Verdict<'_, '_>, attested: &Attested) -> Decision {
+    let missing = verdict.missing();
     Decision {
         effect: verdict.effect,
         would: None,
@@ -134,7 +94,7 @@ fn write_up<'p>(verdict: &Verdict<'_>, question: &Question<'p>, rules: Rules<'p>
             Effect::Deny => Some(Code::PolicyDeny),
         },
         rule: verdict.rule.map(|(number, _)| number),
-        message: message(verdict, &missing, question.attested),
+        message: message(verdict, &missing, attested),
         resolution: match verdict.effect {
             Effect::Permit => Resolution::None,
             Effect::Defer => Resolution::ManualAudit,
@@ -142,12 +102,12 @@ fn write_up<'p>(verdict: &Verdict<'_>, question: &Question<'p>, rules: Rules<'p>
         },
         missing,
         notify: notify(verdict),
-        inputs: inputs(&verdict.seen.read, question, rules),
+        inputs: inputs(verdict, attested),
     }
 }
 
 /// The rule's own reason, or our words. It shows the agent nothing of the rule but that, and names of its own arguments.
-fn message(verdict: &Verdict<'_>, missing: &[String], attested: &Attested) -> String {
+fn message(verdict: &Verdict<'_, '_>, missing: &[String], attested: &Attested) -> String {
     let reason = verdict.rule.and_then(|(_, rule)| rule.reason.as_deref());
     if verdict.indeterminate {
         let mut text = String::from("cannot tell whether a rule applies: ");
@@ -175,10 +135,9 @@ fn message(verdict: &Verdict<'_>, missing: &[String], attested: &Attested) -> St
 }
 
 /// Obligations combine over every rule of the winning effect that was possible.
-fn notify(verdict: &Verdict<'_>) -> Vec<String> {
+fn notify(verdict: &Verdict<'_, '_>) -> Vec<String> {
     let winning = verdict
-        .possible
-        .iter()
+        .possible()
         .filter(|rule| rule.effect.effect() == verdict.effect);
     let mut teams: Vec<&String> = winning.flat_map(|rule| &rule.notify).collect();
     teams.sort_unstable();
@@ -186,36 +145,21 @@ fn notify(verdict: &Verdict<'_>) -> Vec<String> {
     teams.into_iter().cloned().collect()
 }
 
-/// Names of fields, sorted, each once.
-fn names(fields: &[u32], rules: Rules<'_>) -> Vec<String> {
-    by_name(fields, rules)
-        .into_iter()
-        .map(|field| rules.field_name(field).to_owned())
-        .collect()
-}
-
 /// Fields with their values, sorted by name, each once.
-fn inputs<'p>(read: &[u32], question: &Question<'p>, rules: Rules<'p>) -> Vec<Input> {
-    let input = |field: u32| Input {
-        field: rules.field_name(field).to_owned(),
-        source: source(field, question.attested, rules),
-        value: rules.value(field, question).map(Operand::canonical),
+fn inputs(verdict: &Verdict<'_, '_>, attested: &Attested) -> Vec<Input> {
+    let input = |(name, field, value): (&str, &Field, Option<Operand<'_>>)| Input {
+        field: name.to_owned(),
+        source: source(field, attested),
+        value: value.map(|value| value.canonical()),
     };
-    by_name(read, rules).into_iter().map(input).collect()
-}
-
-fn by_name(fields: &[u32], rules: Rules<'_>) -> Vec<u32> {
-    let mut fields = fields.to_vec();
-    fields.sort_unstable_by_key(|field| rules.field_rank(*field));
-    fields.dedup();
-    fields
+    verdict.read().map(input).collect()
 }
 
 /// Who vouches for a field's value. Outside a session the caller names its agent itself.
-fn source(field: u32, attested: &Attested, rules: Rules<'_>) -> &'static str {
-    match rules.policy.fields.get(field as usize) {
-        Some(Field::Agent) if attested.is_attested() => "daemon",
-        _ => "claimed",
+const fn source(field: &Field, attested: &Attested) -> &'static str {
+    match field {
+        Field::Agent if !attested.is_attested() => Source::Claimed.as_str(),
+        _ => field.source().as_str(),
     }
 }
 

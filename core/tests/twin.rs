@@ -12,6 +12,7 @@ use faramesh_core::call::accept;
 use faramesh_core::decimal::Decimal;
 use faramesh_core::decision::{Code, Decision, Effect};
 use faramesh_core::identity::{Attested, Caller, attest};
+use faramesh_core::json;
 use faramesh_core::pipeline::{Question, decide};
 use faramesh_core::policy::artifact::*;
 use faramesh_core::policy::{Policy, Supposed};
@@ -72,6 +73,8 @@ enum Json {
     Text(String),
     List(Vec<Json>),
     Map(BTreeMap<String, Json>),
+    /// Text that is canonical already.
+    Raw(String),
 }
 
 impl Json {
@@ -81,6 +84,7 @@ impl Json {
             Json::Null => "null".to_owned(),
             Json::Bool(value) => value.to_string(),
             Json::Hundredths(n) => hundredths(*n),
+            Json::Raw(text) => text.clone(),
             Json::Text(text) => format!("\"{text}\""),
             Json::List(items) => format!(
                 "[{}]",
@@ -148,6 +152,7 @@ struct Asked<'a> {
     tool: &'a str,
     agent: &'a str,
     args: &'a Json,
+    now_ms: u64,
 }
 
 #[derive(Debug, PartialEq)]
@@ -158,7 +163,6 @@ struct Answer {
     rule: Option<u32>,
     missing: BTreeSet<String>,
     notify: BTreeSet<String>,
-    inputs: BTreeMap<String, Option<String>>,
 }
 
 /// Characters one by one, every split tried.
@@ -195,23 +199,22 @@ fn twin_matches(pattern: &str, tool: &str) -> bool {
     go(&pattern.chars().collect::<Vec<_>>(), &tool)
 }
 
-fn field_name(field: &Field) -> String {
-    match field {
-        Field::Args(path) => format!("args.{}", path.join(".")),
-        Field::Tool => "tool".to_owned(),
-        Field::Agent => "agent".to_owned(),
-        other => unreachable!("{other} is not generated"),
+/// What a field is made of: itself, or the fields that it is calculated from.
+fn parts(agent: &AgentPolicy, field: u32) -> Vec<u32> {
+    match &agent.fields[field as usize] {
+        Field::Calculated(steps) => steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::Field(part) => Some(*part),
+                _ => None,
+            })
+            .collect(),
+        _ => vec![field],
     }
 }
 
-fn twin_value(field: &Field, question: &Asked<'_>) -> Option<Json> {
-    let path = match field {
-        Field::Tool => return Some(Json::Text(question.tool.to_owned())),
-        Field::Agent => return Some(Json::Text(question.agent.to_owned())),
-        Field::Args(path) => path,
-        other => unreachable!("{other} is not generated"),
-    };
-    let mut value = question.args.clone();
+fn at_path(args: &Json, path: &[String]) -> Option<Json> {
+    let mut value = args.clone();
     for name in path {
         let Json::Map(map) = value else { return None };
         value = map.get(name)?.clone();
@@ -221,6 +224,105 @@ fn twin_value(field: &Field, question: &Asked<'_>) -> Option<Json> {
     } else {
         Some(value)
     }
+}
+
+/// The path of the argument that a field reads, if it reads one.
+fn path_of(field: &Field) -> Option<Vec<String>> {
+    match field {
+        Field::Args(path) | Field::Length(path) => Some(path.clone()),
+        Field::Purpose => Some(vec!["purpose".to_owned()]),
+        _ => None,
+    }
+}
+
+fn twin_value(field: &Field, question: &Asked<'_>) -> Option<Json> {
+    let whole = |n: u64| Some(Json::Hundredths(n as i64 * 100));
+    let seconds = question.now_ms / 1_000;
+    match field {
+        Field::Tool => Some(Json::Text(question.tool.to_owned())),
+        Field::Action => {
+            let action = question
+                .tool
+                .rsplit_once('/')
+                .map_or(question.tool, |it| it.1);
+            Some(Json::Text(action.to_owned()))
+        }
+        Field::Agent => Some(Json::Text(question.agent.to_owned())),
+        Field::Door => Some(Json::Text("govern".to_owned())),
+        Field::Model => None,
+        Field::Time(TimePart::Hour) => whole(seconds / 3_600 % 24),
+        Field::Time(TimePart::Weekday) => whole((seconds / 86_400 + 3) % 7 + 1),
+        Field::Args(_) | Field::Purpose => at_path(question.args, &path_of(field).unwrap()),
+        Field::Length(path) => match at_path(question.args, path)? {
+            Json::Text(text) => whole(text.chars().count() as u64),
+            Json::List(items) => whole(items.len() as u64),
+            Json::Map(map) => whole(map.len() as u64),
+            _ => None,
+        },
+        other => unreachable!("{other} is not generated"),
+    }
+}
+
+/// The value of a field of any kind. What the generator calculates is within every limit.
+fn twin_find(agent: &AgentPolicy, field: u32, question: &Asked<'_>) -> Option<Json> {
+    let Field::Calculated(steps) = &agent.fields[field as usize] else {
+        return twin_value(&agent.fields[field as usize], question);
+    };
+    let mut stack: Vec<Option<i64>> = Vec::new();
+    for step in steps {
+        let value = match step {
+            Step::Number(number) => Some(to_hundredths(number)),
+            Step::Field(part) => match twin_find(agent, *part, question) {
+                Some(Json::Hundredths(n)) => Some(n),
+                _ => None,
+            },
+            operator => {
+                let (b, a) = (stack.pop().unwrap(), stack.pop().unwrap());
+                a.zip(b).map(|(a, b)| match operator {
+                    Step::Add => a + b,
+                    Step::Subtract => a - b,
+                    // One of them is whole.
+                    _ => a * b / 100,
+                })
+            }
+        };
+        stack.push(value);
+    }
+    stack.pop().unwrap().map(Json::Hundredths)
+}
+
+/// Whether a closed schema of the tool does not know of an argument that the field reads.
+fn twin_undeclared(agent: &AgentPolicy, field: u32, question: &Asked<'_>) -> bool {
+    let is_undeclared = |part: &u32| {
+        path_of(&agent.fields[*part as usize])
+            .is_some_and(|path| undeclared(agent, question.tool, &path))
+    };
+    parts(agent, field).iter().any(is_undeclared)
+}
+
+fn undeclared(agent: &AgentPolicy, tool: &str, path: &[String]) -> bool {
+    let of_tool = |schema: &&ToolSchema| schema.closed && twin_matches(&schema.pattern, tool);
+    agent.schemas.iter().filter(of_tool).any(|schema| {
+        !schema
+            .arguments
+            .iter()
+            .any(|argument| argument.path.starts_with(path) || path.starts_with(&argument.path))
+    })
+}
+
+/// Characters one by one, every split tried; none is enough for a star.
+fn twin_glob(pattern: &[char], text: &[char]) -> bool {
+    match (pattern, text) {
+        ([], []) => true,
+        (['*', rest @ ..], _) => (0..=text.len()).any(|n| twin_glob(rest, &text[n..])),
+        ([a, rest @ ..], [b, others @ ..]) => a == b && twin_glob(rest, others),
+        _ => false,
+    }
+}
+
+fn twin_text_glob(pattern: &str, text: &str) -> bool {
+    let characters = |text: &str| text.chars().collect::<Vec<_>>();
+    twin_glob(&characters(pattern), &characters(text))
 }
 
 fn literal(literal: &Literal) -> Json {
@@ -298,61 +400,111 @@ fn twin_test(ask: &Ask, value: Option<Json>) -> Kleene {
         (Ask::Contains(part), Json::List(items)) => {
             any_of(items.iter().map(|item| twin_equal(item, &literal(part))))
         }
+        (Ask::StartsWith(head), Json::Text(text)) => Some(text.strip_prefix(&**head).is_some()),
+        (Ask::EndsWith(tail), Json::Text(text)) => Some(text.strip_suffix(&**tail).is_some()),
+        (Ask::Glob(Glob::Text, glob), Json::Text(text)) => Some(twin_text_glob(glob, text)),
+        (Ask::Glob(Glob::Path, glob), Json::Text(text)) => Some(twin_matches(glob, text)),
+        (Ask::AnyGlob(glob), Json::List(items)) => any_of(items.iter().map(|item| match item {
+            Json::Text(text) => Some(twin_text_glob(glob, text)),
+            _ => None,
+        })),
         (Ask::IsTrue, Json::Bool(value)) => Some(*value),
         _ => None,
     }
 }
 
-/// One test, with the names of the fields at fault where it is *maybe*.
-fn twin_put(agent: &AgentPolicy, test: &Test, question: &Asked<'_>, answer: &mut Answer) -> Kleene {
-    let mut read = |field: u32| {
-        let field = &agent.fields[field as usize];
-        let value = twin_value(field, question);
-        answer
-            .inputs
-            .insert(field_name(field), value.as_ref().map(Json::canonical));
-        (field_name(field), value)
-    };
-    let (name, value) = read(test.field);
-    let Ask::CompareField(relation, other) = &test.ask else {
-        let truth = twin_test(&test.ask, value);
-        if truth.is_none() {
-            answer.missing.insert(name);
+fn twin_relation(relation: Relation, a: &Json, b: &Json) -> Kleene {
+    match (relation, a, b) {
+        (Relation::Equal, ..) => twin_equal(a, b),
+        (Relation::Order(order), ..) => twin_order(order, a, b),
+        (Relation::Contains, Json::List(items), _) => {
+            any_of(items.iter().map(|item| twin_equal(item, b)))
         }
-        return truth;
-    };
-    let (other_name, other) = read(*other);
-    let unfit = |value: &Option<Json>| match relation {
-        Relation::Equal => value.is_none(),
-        _ => !matches!(value, Some(Json::Hundredths(_))),
-    };
-    let truth = match (relation, &value, &other) {
-        (Relation::Equal, Some(a), Some(b)) => twin_equal(a, b),
-        (Relation::Order(order), Some(a), Some(b)) => twin_order(*order, a, b),
+        (Relation::Contains, Json::Text(a), Json::Text(b)) => Some(a.contains(b.as_str())),
+        (Relation::StartsWith, Json::Text(a), Json::Text(b)) => Some(a.starts_with(b.as_str())),
+        (Relation::EndsWith, Json::Text(a), Json::Text(b)) => Some(a.ends_with(b.as_str())),
+        _ => None,
+    }
+}
+
+/// One test, with the names of the fields at fault where it is *maybe*.
+fn twin_put(
+    agent: &AgentPolicy,
+    test: &Test,
+    question: &Asked<'_>,
+    at_fault: &mut BTreeSet<String>,
+) -> Kleene {
+    let other = match &test.ask {
+        Ask::CompareField(_, other) => Some(*other),
         _ => None,
     };
+    let sides: Vec<u32> = [Some(test.field), other].into_iter().flatten().collect();
+    if sides
+        .iter()
+        .any(|side| twin_undeclared(agent, *side, question))
+    {
+        return Some(false);
+    }
+    let value = twin_find(agent, test.field, question);
+    let other = other.map(|other| twin_find(agent, other, question));
+    let truth = match (&test.ask, &value, &other) {
+        (Ask::CompareField(relation, _), Some(a), Some(Some(b))) => twin_relation(*relation, a, b),
+        (Ask::CompareField(..), ..) => None,
+        (ask, ..) => twin_test(ask, value.clone()),
+    };
     if truth.is_none() {
-        let both = !unfit(&value) && !unfit(&other);
-        answer
-            .missing
-            .extend((both || unfit(&value)).then_some(name));
-        answer
-            .missing
-            .extend((both || unfit(&other)).then_some(other_name));
+        let values = [Some(value), other];
+        let unfit = |place: &usize| match (&values[*place], &test.ask) {
+            (Some(Some(value)), Ask::CompareField(relation, _)) => {
+                !twin_fits(*relation, *place == 0, value)
+            }
+            (value, _) => *value == Some(None),
+        };
+        let mut blamed: Vec<usize> = (0..sides.len()).filter(unfit).collect();
+        if blamed.is_empty() {
+            blamed = (0..sides.len()).collect();
+        }
+        for place in blamed {
+            let parts = parts(agent, sides[place]);
+            // Of a calculation that has no value, what is no number.
+            let guilty = |part: &&u32| {
+                values[place] != Some(None)
+                    || !matches!(
+                        twin_find(agent, **part, question),
+                        Some(Json::Hundredths(_))
+                    )
+            };
+            let guilty: Vec<u32> = parts.iter().filter(guilty).copied().collect();
+            at_fault.extend(
+                guilty
+                    .iter()
+                    .map(|part| agent.fields[*part as usize].to_string()),
+            );
+        }
     }
     truth
+}
+
+/// Whether the relation can be about such a value at all.
+fn twin_fits(relation: Relation, left: bool, value: &Json) -> bool {
+    match relation {
+        Relation::Equal => true,
+        Relation::Order(_) => matches!(value, Json::Hundredths(_)),
+        Relation::Contains => !left || matches!(value, Json::Text(_) | Json::List(_)),
+        Relation::StartsWith | Relation::EndsWith => matches!(value, Json::Text(_)),
+    }
 }
 
 fn twin_condition(
     agent: &AgentPolicy,
     rule: &Rule,
     question: &Asked<'_>,
-    answer: &mut Answer,
+    at_fault: &mut BTreeSet<String>,
 ) -> Kleene {
     let mut stack = Vec::new();
     for op in &rule.condition {
         let value = match op {
-            Op::Test(test) => twin_put(agent, &agent.tests[*test as usize], question, answer),
+            Op::Test(test) => twin_put(agent, &agent.tests[*test as usize], question, at_fault),
             Op::Const(value) => Some(*value),
             Op::Not => not(stack.pop().unwrap()),
             Op::And => {
@@ -383,7 +535,6 @@ fn twin(artifact: &Artifact, question: &Asked<'_>) -> (Answer, Effect) {
         rule: None,
         missing: BTreeSet::new(),
         notify: BTreeSet::new(),
-        inputs: BTreeMap::new(),
     };
     let numbered = || agent.rules.iter().enumerate();
     let hard = numbered().filter(|(_, rule)| rule.effect == RuleEffect::DenyHard);
@@ -393,9 +544,11 @@ fn twin(artifact: &Artifact, question: &Asked<'_>) -> (Answer, Effect) {
         .chain(others)
         .filter(|(_, rule)| twin_matches(&rule.pattern, question.tool))
     {
-        match twin_condition(agent, rule, question, &mut answer) {
+        let mut at_fault = BTreeSet::new();
+        match twin_condition(agent, rule, question, &mut at_fault) {
             Some(false) => continue,
             None => {
+                answer.missing.extend(at_fault);
                 possible.push(rule);
                 if best.is_none_or(|(_, best): (usize, &Rule)| {
                     rule.effect.effect() > best.effect.effect()
@@ -477,10 +630,36 @@ fn fields() -> Vec<(Field, Kind)> {
         (args(&["to", "domain"]), Kind::Text),
         (args(&["to", "size"]), Kind::Number),
         (Field::Tool, Kind::Text),
+        (Field::Action, Kind::Text),
         (Field::Agent, Kind::Text),
+        (Field::Model, Kind::Text),
+        (Field::Purpose, Kind::Text),
+        (Field::Door, Kind::Text),
+        (Field::Time(TimePart::Hour), Kind::Number),
+        (Field::Time(TimePart::Weekday), Kind::Number),
+        (Field::Length(vec!["cmd".to_owned()]), Kind::Number),
+        (Field::Length(vec!["tags".to_owned()]), Kind::Number),
+        // amount + limit
+        (
+            Field::Calculated(vec![Step::Field(0), Step::Field(3), Step::Add]),
+            Kind::Number,
+        ),
+        // amount - 2 * len(tags)
+        (
+            Field::Calculated(vec![
+                Step::Field(0),
+                Step::Number(decimal(200)),
+                Step::Field(16),
+                Step::Multiply,
+                Step::Subtract,
+            ]),
+            Kind::Number,
+        ),
     ]
 }
 
+const GLOBS: [&str; 5] = ["*", "a*", "*b", "*a*b*", "8*0"];
+const MOMENTS: [u64; 3] = [0, 1_800_000_000_000, 1_769_904_000_000];
 const WORDS: [&str; 6] = ["a", "ab", "b", "80", "rm", "x.example"];
 const NUMBERS: [i64; 6] = [0, 8000, 8001, 50_000, -250, 10];
 const TOOLS: [&str; 10] = [
@@ -541,6 +720,8 @@ fn test(shape: Shape, chance: &mut Chance) -> Test {
     ]);
     let ask = match (kind, chance.below(4)) {
         _ if shape.has && chance.one_in(6) => Ask::Has,
+        (Kind::Texts, 0) => Ask::AnyGlob(chance.pick(&GLOBS).to_owned()),
+        (Kind::Texts, 1) => Ask::CompareField(Relation::Contains, 1),
         (Kind::Texts, _) => Ask::Contains(literal_of(Kind::Text, chance)),
         (_, 0) => Ask::Equals(literal_of(kind, chance)),
         (_, 1) => {
@@ -554,16 +735,27 @@ fn test(shape: Shape, chance: &mut Chance) -> Test {
                 fields[*other].1 == kind || (shape.mixed_types && other.is_multiple_of(2))
             };
             let others: Vec<usize> = (0..fields.len()).filter(like).collect();
-            let relation = if kind == Kind::Number && chance.one_in(2) {
-                Relation::Order(order)
-            } else {
-                Relation::Equal
+            let relation = match kind {
+                Kind::Number if chance.one_in(2) => Relation::Order(order),
+                Kind::Text => chance.pick(&[
+                    Relation::Equal,
+                    Relation::Contains,
+                    Relation::StartsWith,
+                    Relation::EndsWith,
+                ]),
+                _ => Relation::Equal,
             };
             Ask::CompareField(relation, chance.pick(&others) as u32)
         }
         (Kind::Number, _) => Ask::Compare(order, decimal(chance.pick(&NUMBERS))),
         (Kind::Bool, _) => Ask::IsTrue,
-        (Kind::Text, _) if chance.one_in(2) => Ask::Contains(literal_of(kind, chance)),
+        (Kind::Text, _) if chance.one_in(2) => match chance.below(5) {
+            0 => Ask::Contains(literal_of(kind, chance)),
+            1 => Ask::StartsWith(chance.pick(&WORDS).to_owned()),
+            2 => Ask::EndsWith(chance.pick(&WORDS).to_owned()),
+            3 => Ask::Glob(Glob::Text, chance.pick(&GLOBS).to_owned()),
+            _ => Ask::Glob(Glob::Path, chance.pick(&PATTERNS).to_owned()),
+        },
         (Kind::Text, _) => {
             Ask::Matches(chance.pick(&["^a", "b$", "^(rm|80)$", "[0-9]+"]).to_owned())
         }
@@ -617,6 +809,35 @@ fn rule(tests: usize, patterns: &[&str], chance: &mut Chance) -> Rule {
     }
 }
 
+fn schemas(chance: &mut Chance) -> Vec<ToolSchema> {
+    let mut schemas: Vec<ToolSchema> = Vec::new();
+    for _ in 0..chance.below(3) {
+        let paths = fields().into_iter().filter_map(|(field, _)| match field {
+            Field::Args(_) | Field::Purpose => path_of(&field),
+            _ => None,
+        });
+        let mut arguments: Vec<Argument> = paths
+            .filter(|_| !chance.one_in(3))
+            .map(|path| Argument {
+                path,
+                kind: faramesh_core::policy::artifact::Kind::Any,
+                required: false,
+            })
+            .collect();
+        arguments.sort();
+        let schema = ToolSchema {
+            pattern: chance.pick(&PATTERNS).to_owned(),
+            arguments,
+            closed: !chance.one_in(3),
+        };
+        if !schemas.iter().any(|other| other.pattern == schema.pattern) {
+            schemas.push(schema);
+        }
+    }
+    schemas.sort_by(|a, b| a.pattern.cmp(&b.pattern));
+    schemas
+}
+
 fn artifact(shape: Shape, patterns: &[&str], chance: &mut Chance) -> Artifact {
     let mut tests: Vec<Test> = Vec::new();
     for _ in 0..6 {
@@ -636,6 +857,7 @@ fn artifact(shape: Shape, patterns: &[&str], chance: &mut Chance) -> Artifact {
         rules,
         fields: fields().into_iter().map(|(field, _)| field).collect(),
         tests,
+        schemas: schemas(chance),
         ..AgentPolicy::default()
     };
     let mut artifact = Artifact {
@@ -700,11 +922,14 @@ fn put(args: &mut Json, path: &[String], value: Json) {
     }
 }
 
-fn arguments(shape: Shape, chance: &mut Chance) -> Json {
+/// Arguments that the tool's schemas allow.
+fn arguments(shape: Shape, artifact: &Artifact, tool: &str, chance: &mut Chance) -> Json {
     let mut args = Json::Map(BTreeMap::new());
     for (field, kind) in fields() {
-        let Field::Args(path) = field else { continue };
-        if chance.one_in(3) {
+        let (Field::Args(_) | Field::Purpose, Some(path)) = (&field, path_of(&field)) else {
+            continue;
+        };
+        if chance.one_in(3) || undeclared(&artifact.agents[0], tool, &path) {
             continue;
         }
         let value = if shape.mixed_types && chance.one_in(4) {
@@ -717,6 +942,16 @@ fn arguments(shape: Shape, chance: &mut Chance) -> Json {
     args
 }
 
+fn chance_call(
+    shape: Shape,
+    artifact: &Artifact,
+    chance: &mut Chance,
+) -> (&'static str, Json, u64) {
+    let tool = chance.pick(&TOOLS);
+    let args = arguments(shape, artifact, tool, chance);
+    (tool, args, chance.pick(&MOMENTS))
+}
+
 // ---- asking the real one ------------------------------------------------------------------------------------------
 
 fn call(tool: &str, args: &Json) -> Attested {
@@ -725,13 +960,13 @@ fn call(tool: &str, args: &Json) -> Attested {
     attest(call, Caller::Unattested { uid: 1 }).unwrap()
 }
 
-fn ask(policy: &Policy, tool: &str, args: &Json) -> Decision {
+fn ask(policy: &Policy, tool: &str, args: &Json, now_ms: u64) -> Decision {
     decide(
         &Question {
             attested: &call(tool, args),
             door: Door::Govern,
             now: Time {
-                wall_ms: 0,
+                wall_ms: now_ms,
                 boot_ms: 0,
             },
             supposed: &Supposed::nothing(),
@@ -754,12 +989,57 @@ fn as_answer(decision: &Decision) -> Answer {
         rule: decision.rule,
         missing: decision.missing.iter().cloned().collect(),
         notify: decision.notify.iter().cloned().collect(),
-        inputs: decision
-            .inputs
-            .iter()
-            .map(|input| (input.field.clone(), input.value.clone()))
-            .collect(),
     }
+}
+
+/// What was read has the values that the twin finds, and stands there in order, once.
+fn check_inputs(decision: &Decision, agent: &AgentPolicy, asked: &Asked<'_>) {
+    let inputs = &decision.inputs;
+    assert!(inputs.windows(2).all(|pair| pair[0].field < pair[1].field));
+    let by_name = |name: &str| agent.fields.iter().find(|field| field.to_string() == name);
+    for input in inputs {
+        let value = twin_value(by_name(&input.field).unwrap(), asked);
+        assert_eq!(
+            input.value,
+            value.as_ref().map(Json::canonical),
+            "{}",
+            input.field
+        );
+    }
+}
+
+/// The call again, of nothing but what a decision says that it read.
+fn again(policy: &Policy, agent: &AgentPolicy, tool: &str, decision: &Decision) -> Decision {
+    let mut supposed = Supposed::nothing();
+    let mut text = Json::Map(BTreeMap::new());
+    for field in &agent.fields {
+        let name = field.to_string();
+        let Some(input) = decision.inputs.iter().find(|input| input.field == name) else {
+            continue;
+        };
+        let value = input.value.as_deref().unwrap_or("null");
+        match field {
+            Field::Args(path) => put(&mut text, path, Json::Raw(value.to_owned())),
+            _ => supposed.suppose(field.clone(), json::parse(value.as_bytes()).unwrap()),
+        }
+    }
+    let attested = attest(
+        accept(tool, "bot", text.canonical().as_bytes()).unwrap(),
+        Caller::Unattested { uid: 1 },
+    );
+    decide(
+        &Question {
+            attested: &attested.unwrap(),
+            door: Door::Govern,
+            now: Time {
+                wall_ms: 77,
+                boot_ms: 0,
+            },
+            supposed: &supposed,
+        },
+        policy,
+        &State::new(),
+    )
 }
 
 fn sorted_once<T: Ord>(items: &[T]) -> bool {
@@ -776,16 +1056,15 @@ fn decision_and_twin_agree_on_generated_policies_and_calls() {
         let artifact = artifact(ANYTHING, &PATTERNS, &mut chance);
         let policy = Policy::of(&artifact).unwrap();
         for _ in 0..CALLS_PER_POLICY {
-            let (tool, args) = (chance.pick(&TOOLS), arguments(ANYTHING, &mut chance));
-            let decision = ask(&policy, tool, &args);
-            let (expected, _) = twin(
-                &artifact,
-                &Asked {
-                    tool,
-                    agent: "bot",
-                    args: &args,
-                },
-            );
+            let (tool, args, now_ms) = chance_call(ANYTHING, &artifact, &mut chance);
+            let decision = ask(&policy, tool, &args, now_ms);
+            let asked = Asked {
+                tool,
+                agent: "bot",
+                args: &args,
+                now_ms,
+            };
+            let (expected, _) = twin(&artifact, &asked);
             assert_eq!(
                 as_answer(&decision),
                 expected,
@@ -793,12 +1072,7 @@ fn decision_and_twin_agree_on_generated_policies_and_calls() {
                 args.canonical()
             );
             assert!(sorted_once(&decision.missing) && sorted_once(&decision.notify));
-            assert!(
-                decision
-                    .inputs
-                    .windows(2)
-                    .all(|pair| pair[0].field < pair[1].field)
-            );
+            check_inputs(&decision, &artifact.agents[0], &asked);
             indeterminate += usize::from(decision.code == Some(Code::Indeterminate));
             shadowed += usize::from(decision.would.is_some());
         }
@@ -811,20 +1085,40 @@ fn decision_and_twin_agree_on_generated_policies_and_calls() {
 }
 
 #[test]
+fn what_a_decision_says_that_it_read_is_enough_to_make_it_again() {
+    let mut chance = Chance::new("inputs");
+    for _ in 0..POLICIES {
+        let artifact = artifact(ANYTHING, &PATTERNS, &mut chance);
+        let policy = Policy::of(&artifact).unwrap();
+        for _ in 0..CALLS_PER_POLICY {
+            let (tool, args, now_ms) = chance_call(ANYTHING, &artifact, &mut chance);
+            let decision = ask(&policy, tool, &args, now_ms);
+            assert_eq!(
+                again(&policy, &artifact.agents[0], tool, &decision),
+                decision,
+                "{tool} {} {artifact:#?}",
+                args.canonical()
+            );
+        }
+    }
+}
+
+#[test]
 fn law_1_without_a_maybe_the_result_is_first_match_and_law_2_it_is_never_below_it() {
     let mut chance = Chance::new("laws 1 and 2");
     for _ in 0..POLICIES {
         let artifact = artifact(ANYTHING, &PATTERNS, &mut chance);
         let policy = Policy::of(&artifact).unwrap();
         for _ in 0..CALLS_PER_POLICY {
-            let (tool, args) = (chance.pick(&TOOLS), arguments(ANYTHING, &mut chance));
-            let decision = ask(&policy, tool, &args);
+            let (tool, args, now_ms) = chance_call(ANYTHING, &artifact, &mut chance);
+            let decision = ask(&policy, tool, &args, now_ms);
             let (_, base) = twin(
                 &artifact,
                 &Asked {
                     tool,
                     agent: "bot",
                     args: &args,
+                    now_ms,
                 },
             );
             assert!(verdict(&decision) >= base);
@@ -844,16 +1138,20 @@ fn law_3_a_value_in_place_of_an_absent_one_never_makes_the_answer_stricter() {
         let artifact = artifact(MONOTONE, &PATTERNS, &mut chance);
         let policy = Policy::of(&artifact).unwrap();
         for _ in 0..CALLS_PER_POLICY {
-            let (tool, args) = (chance.pick(&TOOLS), arguments(MONOTONE, &mut chance));
-            let without = ask(&policy, tool, &args);
+            let (tool, args, now_ms) = chance_call(MONOTONE, &artifact, &mut chance);
+            let without = ask(&policy, tool, &args, now_ms);
             for (field, kind) in fields() {
                 let Field::Args(path) = &field else { continue };
+                if undeclared(&artifact.agents[0], tool, path) {
+                    continue;
+                }
                 if twin_value(
                     &field,
                     &Asked {
                         tool,
                         agent: "bot",
                         args: &args,
+                        now_ms,
                     },
                 )
                 .is_some()
@@ -862,7 +1160,7 @@ fn law_3_a_value_in_place_of_an_absent_one_never_makes_the_answer_stricter() {
                 }
                 let mut more = args.clone();
                 put(&mut more, path, value_of(kind, &mut chance));
-                let with = ask(&policy, tool, &more);
+                let with = ask(&policy, tool, &more, now_ms);
                 assert!(
                     with.effect <= without.effect && verdict(&with) <= verdict(&without),
                     "{tool} {args:?} {more:?} {artifact:#?}"
@@ -890,8 +1188,11 @@ fn law_4_another_deny_hard_never_makes_the_answer_milder() {
         harder.requires = capabilities::of(&harder);
         let (before, after) = (Policy::of(&artifact).unwrap(), Policy::of(&harder).unwrap());
         for _ in 0..CALLS_PER_POLICY {
-            let (tool, args) = (chance.pick(&TOOLS), arguments(ANYTHING, &mut chance));
-            let (before, after) = (ask(&before, tool, &args), ask(&after, tool, &args));
+            let (tool, args, now_ms) = chance_call(ANYTHING, &artifact, &mut chance);
+            let (before, after) = (
+                ask(&before, tool, &args, now_ms),
+                ask(&after, tool, &args, now_ms),
+            );
             assert!(after.effect >= before.effect && verdict(&after) >= verdict(&before));
         }
     }
@@ -906,8 +1207,8 @@ fn law_5_the_same_artifact_and_call_make_the_same_decision() {
         let (a, b) = (Policy::load(&bytes).unwrap(), Policy::load(&bytes).unwrap());
         assert_eq!(a.digest(), b.digest());
         for _ in 0..CALLS_PER_POLICY {
-            let (tool, args) = (chance.pick(&TOOLS), arguments(ANYTHING, &mut chance));
-            assert_eq!(ask(&a, tool, &args), ask(&b, tool, &args));
+            let (tool, args, now_ms) = chance_call(ANYTHING, &artifact, &mut chance);
+            assert_eq!(ask(&a, tool, &args, now_ms), ask(&b, tool, &args, now_ms));
         }
     }
 }
@@ -935,16 +1236,17 @@ fn law_6_rules_for_disjoint_tools_may_be_reordered() {
         for changed in [&mut left, &mut shuffled] {
             changed.requires = capabilities::of(changed);
         }
+        let of_left = left.clone();
         let (left, shuffled) = (Policy::of(&left).unwrap(), Policy::of(&shuffled).unwrap());
         for _ in 0..CALLS_PER_POLICY {
-            let (tool, args) = (chance.pick(&TOOLS), arguments(ANYTHING, &mut chance));
+            let (tool, args, now_ms) = chance_call(ANYTHING, &of_left, &mut chance);
             let place_aside = |decision| Decision {
                 rule: None,
                 ..decision
             };
             assert_eq!(
-                place_aside(ask(&left, tool, &args)),
-                place_aside(ask(&shuffled, tool, &args))
+                place_aside(ask(&left, tool, &args, now_ms)),
+                place_aside(ask(&shuffled, tool, &args, now_ms))
             );
         }
     }

@@ -1,29 +1,39 @@
 //! A condition put to a call: Kleene's three values, and a note of everything that was read.
 //!
-//! Invariants: every test of a condition is put, whatever the others said, so that what is noted does not depend on
-//! the order of operands; nothing here can fail: what cannot be told is [`Truth::Maybe`].
+//! Invariants: a test is put at most once in a decision; what decides a condition ends it; of a condition that may
+//! apply every test is put, so that what is missing does not depend on the order of operands; nothing here can fail:
+//! what cannot be told is [`Truth::Maybe`].
 
 use crate::decimal::Decimal;
 use crate::json::{Object, Value};
-use crate::pipeline::Question;
-use crate::policy::Rules;
-use crate::policy::artifact::{Ask, CONDITION_DEPTH_MAX, Literal, Op, Order, Relation, Test};
+use crate::policy::artifact::{
+    Ask, CONDITION_DEPTH_MAX, Field, Literal, Op, Order, Relation, Step, Test,
+};
+use crate::policy::facts::{Facts, Operand};
+use crate::policy::globs;
+use crate::policy::scratch::Scratch;
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 /// Longest text that `matches` searches, bytes; in a longer one the answer is maybe. An expression within the size
 /// limit of the artifact can take 24 µs a byte: 0.8 s here, 24 s on the largest call, in which nobody else is decided.
 pub(crate) const MATCHES_BYTES_MAX: usize = 32 * 1024;
+/// Numbers that a calculation keeps waiting at once, as in a condition.
+const CALCULATION_DEPTH_MAX: usize = 16;
 
 /// Kleene's values; conjunction is the minimum, disjunction the maximum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Truth {
+pub enum Truth {
+    /// It does not hold.
     No,
+    /// It cannot be told.
     Maybe,
+    /// It holds.
     Yes,
 }
 
 impl Truth {
-    const fn of(yes: bool) -> Truth {
+    pub(crate) const fn of(yes: bool) -> Truth {
         if yes { Truth::Yes } else { Truth::No }
     }
 
@@ -36,52 +46,295 @@ impl Truth {
     }
 }
 
-/// What the conditions of one decision read, as indices of fields, in the order of reading, with repetitions.
-#[derive(Debug, Default)]
-pub(crate) struct Seen {
-    /// Every field that a test asked for.
-    pub(crate) read: Vec<u32>,
-    /// Every field that made a test *maybe*.
-    pub(crate) missing: Vec<u32>,
+/// What a field is found to be.
+#[derive(Debug, Clone)]
+pub(crate) enum Found<'q> {
+    Present(Operand<'q>),
+    Absent,
+    /// Absent, and a closed schema says that there is no such argument: every test of it is *no*.
+    Undeclared,
 }
 
-/// A field's value; `null` does not get this far.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Operand<'a> {
-    Bool(bool),
-    Number(&'a Decimal),
-    String(&'a str),
-    Array(&'a [Value]),
-    Object(&'a Object),
+/// One decision in the making: what it rests on, and what it has noted.
+#[derive(Debug)]
+pub(crate) struct Asking<'s, 'q> {
+    pub(crate) facts: Facts<'q>,
+    pub(crate) seen: &'s mut Scratch,
 }
 
-/// Puts a condition to a call. An artifact's check proved that the stack holds.
-pub(crate) fn eval<'q>(
-    condition: &[Op],
-    rules: Rules<'q>,
-    question: &Question<'q>,
-    seen: &mut Seen,
-) -> Truth {
-    if condition.is_empty() {
-        return Truth::Yes;
+impl<'q> Asking<'_, 'q> {
+    /// Puts a condition, with its table of skips: what decides it ends it.
+    pub(crate) fn condition(&mut self, condition: &[Op], skips: &[u16]) -> Truth {
+        let mut stack = Stack {
+            values: [Truth::Maybe; CONDITION_DEPTH_MAX],
+            used: 0,
+        };
+        if condition.is_empty() {
+            return Truth::Yes;
+        }
+        let mut at = 0;
+        while let Some(op) = condition.get(at) {
+            let skip = usize::from(skips.get(at).copied().unwrap_or(0));
+            if skip > 0 && decides(stack.top(), condition.get(at + skip - 1)) {
+                at += skip;
+                continue;
+            }
+            match op {
+                Op::Test(test) => stack.push(self.test(*test)),
+                Op::Const(value) => stack.push(Truth::of(*value)),
+                Op::And => stack.join(Truth::min),
+                Op::Or => stack.join(Truth::max),
+                Op::Not => {
+                    let top = stack.pop().not();
+                    stack.push(top);
+                }
+            }
+            at += 1;
+        }
+        stack.pop()
     }
-    let mut stack = Stack {
-        values: [Truth::Maybe; CONDITION_DEPTH_MAX],
-        used: 0,
-    };
-    for op in condition {
-        match op {
-            Op::Test(test) => stack.push(put(*test, rules, question, seen)),
-            Op::Const(value) => stack.push(Truth::of(*value)),
-            Op::And => stack.join(Truth::min),
-            Op::Or => stack.join(Truth::max),
-            Op::Not => {
-                let top = stack.pop().not();
-                stack.push(top);
+
+    /// Notes whose fault it is that a condition came out *maybe*: every test of it that did.
+    pub(crate) fn note_missing(&mut self, condition: &[Op]) {
+        for op in condition {
+            if let Op::Test(test) = op
+                && self.test(*test) == Truth::Maybe
+            {
+                self.blame(*test);
             }
         }
     }
-    stack.pop()
+
+    /// Puts one test, unless this decision has put it already.
+    pub(crate) fn test(&mut self, number: u32) -> Truth {
+        if let Some(known) = self.seen.truth(number) {
+            return known;
+        }
+        let truth = self.put(number);
+        self.seen.keep(number, truth);
+        truth
+    }
+
+    fn put(&mut self, number: u32) -> Truth {
+        let rules = self.facts.rules;
+        let Some(Test { field, ask }) = rules.policy.tests.get(number as usize) else {
+            return Truth::Maybe;
+        };
+        let found = self.find(*field);
+        if let Ask::CompareField(relation, other) = ask {
+            return match (found, self.find(*other)) {
+                (Found::Undeclared, _) | (_, Found::Undeclared) => Truth::No,
+                (Found::Present(a), Found::Present(b)) => relate(*relation, &a, &b),
+                _ => Truth::Maybe,
+            };
+        }
+        match (ask, found) {
+            (_, Found::Undeclared) | (Ask::Has, Found::Absent) => Truth::No,
+            (_, Found::Absent) => Truth::Maybe,
+            (Ask::Has, Found::Present(_)) => Truth::Yes,
+            (Ask::Matches(_), Found::Present(Operand::String(text))) => {
+                match rules.expression(number) {
+                    Some(expression) if text.len() <= MATCHES_BYTES_MAX => {
+                        Truth::of(expression.is_match(text))
+                    }
+                    _ => Truth::Maybe,
+                }
+            }
+            (ask, Found::Present(operand)) => simple(ask, &operand),
+        }
+    }
+
+    /// Reads a field, and notes it.
+    pub(crate) fn find(&mut self, number: u32) -> Found<'q> {
+        let Some(field) = self.facts.rules.policy.fields.get(number as usize) else {
+            return Found::Absent;
+        };
+        if let Field::Calculated(steps) = field {
+            return self.calculate(steps);
+        }
+        self.seen.note_read(number);
+        match self.facts.value(field) {
+            Some(operand) => Found::Present(operand),
+            None if self.facts.is_undeclared(field, &self.seen.closed) => Found::Undeclared,
+            None => Found::Absent,
+        }
+    }
+
+    /// Exact, or absent. Every part is read, whatever the others are.
+    fn calculate(&mut self, steps: &'q [Step]) -> Found<'q> {
+        let mut stack = [const { None::<Cow<'_, Decimal>> }; CALCULATION_DEPTH_MAX];
+        let (mut used, mut undeclared) = (0_usize, false);
+        for step in steps {
+            let operate = |stack: &mut [Option<Cow<'_, Decimal>>], by: Arithmetic| {
+                let taken = |at: Option<usize>| stack.get(at?)?.as_deref();
+                let (a, b) = (taken(used.checked_sub(2)), taken(used.checked_sub(1)));
+                a.zip(b).and_then(|(a, b)| by(a, b)).map(Cow::Owned)
+            };
+            let value = match step {
+                Step::Number(number) => Some(Cow::Borrowed(number)),
+                Step::Field(part) => match self.part(*part) {
+                    Found::Present(Operand::Number(number)) => Some(number),
+                    Found::Undeclared => {
+                        undeclared = true;
+                        None
+                    }
+                    Found::Present(_) | Found::Absent => None,
+                },
+                Step::Add => operate(&mut stack, Decimal::plus),
+                Step::Subtract => operate(&mut stack, Decimal::minus),
+                Step::Multiply => operate(&mut stack, Decimal::times),
+            };
+            used = match step {
+                Step::Number(_) | Step::Field(_) => used,
+                Step::Add | Step::Subtract | Step::Multiply => used.saturating_sub(2),
+            };
+            match stack.get_mut(used) {
+                Some(slot) => *slot = value,
+                None => return Found::Absent,
+            }
+            used += 1;
+        }
+        let [result, ..] = stack;
+        match result {
+            _ if undeclared => Found::Undeclared,
+            Some(number) if used == 1 => Found::Present(Operand::Number(number)),
+            _ => Found::Absent,
+        }
+    }
+
+    /// A part of a calculation, which is not calculated itself.
+    fn part(&mut self, number: u32) -> Found<'q> {
+        match self.facts.rules.policy.fields.get(number as usize) {
+            None | Some(Field::Calculated(_)) => Found::Absent,
+            Some(_) => self.find(number),
+        }
+    }
+
+    /// Notes the fields because of which a test came out *maybe*: those that are absent or of a type that the test can
+    /// never be about; all of them where they only do not fit each other.
+    fn blame(&mut self, number: u32) {
+        let Some(Test { field, ask }) = self.facts.rules.policy.tests.get(number as usize) else {
+            return;
+        };
+        let (relation, other) = match ask {
+            Ask::CompareField(relation, other) => (Some(*relation), Some(*other)),
+            _ => (None, None),
+        };
+        let mut found_one = false;
+        for (side, left) in [(Some(*field), true), (other, false)] {
+            let Some(side) = side else { continue };
+            match self.find(side) {
+                Found::Present(operand) if relation.is_none_or(|it| fits(it, left, &operand)) => {}
+                Found::Present(_) => {
+                    self.note_parts(side);
+                    found_one = true;
+                }
+                Found::Absent | Found::Undeclared => {
+                    self.note_at_fault(side);
+                    found_one = true;
+                }
+            }
+        }
+        if !found_one {
+            self.note_parts(*field);
+            if let Some(other) = other {
+                self.note_parts(other);
+            }
+        }
+    }
+
+    /// The field, or what it is calculated from.
+    fn note_parts(&mut self, number: u32) {
+        match self.facts.rules.policy.fields.get(number as usize) {
+            Some(Field::Calculated(steps)) => {
+                for part in parts(steps) {
+                    self.seen.note_missing(part);
+                }
+            }
+            _ => self.seen.note_missing(number),
+        }
+    }
+
+    /// The field that is absent; of a calculation the parts that are no numbers, or those whose result is beyond what a
+    /// number may be.
+    fn note_at_fault(&mut self, number: u32) {
+        let Some(Field::Calculated(steps)) = self.facts.rules.policy.fields.get(number as usize)
+        else {
+            return self.seen.note_missing(number);
+        };
+        // Of each operand that waits: its value, and where its steps begin.
+        let mut waiting: Vec<(Option<Decimal>, usize)> = Vec::new();
+        for (at, step) in steps.iter().enumerate() {
+            let by: Arithmetic = match step {
+                Step::Number(number) => {
+                    waiting.push((Some(number.clone()), at));
+                    continue;
+                }
+                Step::Field(part) => {
+                    let number = match self.part(*part) {
+                        Found::Present(Operand::Number(number)) => Some(number.into_owned()),
+                        _ => None,
+                    };
+                    if number.is_none() {
+                        self.seen.note_missing(*part);
+                    }
+                    waiting.push((number, at));
+                    continue;
+                }
+                Step::Add => Decimal::plus,
+                Step::Subtract => Decimal::minus,
+                Step::Multiply => Decimal::times,
+            };
+            let (Some((b, _)), Some((a, from))) = (waiting.pop(), waiting.pop()) else {
+                return;
+            };
+            let both = a.zip(b);
+            let result = both.as_ref().and_then(|(a, b)| by(a, b));
+            if both.is_some() && result.is_none() {
+                for part in parts(steps.get(from..at).unwrap_or_default()) {
+                    self.seen.note_missing(part);
+                }
+            }
+            waiting.push((result, from));
+        }
+    }
+}
+
+type Arithmetic = fn(&Decimal, &Decimal) -> Option<Decimal>;
+
+fn parts(steps: &[Step]) -> impl Iterator<Item = u32> {
+    steps.iter().filter_map(|step| match step {
+        Step::Field(part) => Some(*part),
+        _ => None,
+    })
+}
+
+/// For each step of a condition, how far to go on where its left operand decides it already; 0: nowhere. The step where
+/// a right operand begins leads behind its operator.
+pub(crate) fn skips(condition: &[Op]) -> Vec<u16> {
+    let mut skips = vec![0; condition.len()];
+    let mut begins = Vec::new();
+    for (at, op) in condition.iter().enumerate() {
+        match op {
+            Op::Test(_) | Op::Const(_) => begins.push(at),
+            Op::Not => {}
+            Op::And | Op::Or => {
+                let right = begins.pop().unwrap_or(at);
+                if let Some(slot) = skips.get_mut(right) {
+                    *slot = u16::try_from(at + 1 - right).unwrap_or(0);
+                }
+            }
+        }
+    }
+    skips
+}
+
+/// Whether a left operand decides what its operator comes to.
+const fn decides(left: Truth, operator: Option<&Op>) -> bool {
+    matches!(
+        (left, operator),
+        (Truth::No, Some(Op::And)) | (Truth::Yes, Some(Op::Or))
+    )
 }
 
 /// Operands of a condition; empty or full, it answers *maybe*, which never helps a caller.
@@ -103,81 +356,74 @@ impl Stack {
         self.values.get(self.used).copied().unwrap_or(Truth::Maybe)
     }
 
+    fn top(&self) -> Truth {
+        let top = self
+            .used
+            .checked_sub(1)
+            .and_then(|top| self.values.get(top));
+        top.copied().unwrap_or(Truth::Maybe)
+    }
+
     fn join(&mut self, join: fn(Truth, Truth) -> Truth) {
         let (b, a) = (self.pop(), self.pop());
         self.push(join(a, b));
     }
 }
 
-/// Puts one test, and notes what it read.
-fn put<'q>(number: u32, rules: Rules<'q>, question: &Question<'q>, seen: &mut Seen) -> Truth {
-    let Some(Test { field, ask }) = rules.policy.tests.get(number as usize) else {
-        return Truth::Maybe;
-    };
-    let operand = rules.value(*field, question);
-    seen.read.push(*field);
-    if let Ask::CompareField(relation, other) = ask {
-        seen.read.push(*other);
-        return compare_fields(
-            *relation,
-            (*field, operand),
-            (*other, rules.value(*other, question)),
-            seen,
-        );
-    }
-    let truth = match (ask, operand) {
-        (Ask::Has, operand) => Truth::of(operand.is_some()),
-        (_, None) => Truth::Maybe,
-        (Ask::Matches(_), Some(Operand::String(text))) => match rules.expression(number) {
-            Some(expression) if text.len() <= MATCHES_BYTES_MAX => {
-                Truth::of(expression.is_match(text))
-            }
-            _ => Truth::Maybe,
-        },
-        (ask, Some(operand)) => simple(ask, operand),
-    };
-    if truth == Truth::Maybe {
-        seen.missing.push(*field);
-    }
-    truth
-}
-
 /// The tests of one value that need nothing but the value.
-fn simple(ask: &Ask, operand: Operand<'_>) -> Truth {
+fn simple(ask: &Ask, operand: &Operand<'_>) -> Truth {
     match (ask, operand) {
         (Ask::Equals(literal), operand) => equals(operand, literal),
         (Ask::Compare(order, bound), Operand::Number(number)) => {
-            Truth::of(holds(*order, number.cmp(bound)))
+            Truth::of(holds(*order, (**number).cmp(bound)))
         }
         (Ask::In(list), operand) => is_in(operand, list),
         (Ask::Contains(Literal::String(part)), Operand::String(text)) => {
             Truth::of(text.contains(part.as_str()))
         }
         (Ask::Contains(literal), Operand::Array(items)) => {
-            let each = items
-                .iter()
-                .map(|item| Operand::of(item).map_or(Truth::Maybe, |item| equals(item, literal)));
-            each.max().unwrap_or(Truth::No)
+            some(items, |item| equals(&item, literal))
         }
-        (Ask::IsTrue, Operand::Bool(value)) => Truth::of(value),
+        (Ask::StartsWith(head), Operand::String(text)) => Truth::of(text.starts_with(head)),
+        (Ask::EndsWith(tail), Operand::String(text)) => Truth::of(text.ends_with(tail)),
+        (Ask::Glob(glob, pattern), Operand::String(text)) => {
+            Truth::of(globs::matches(*glob, pattern, text))
+        }
+        (Ask::AnyGlob(pattern), Operand::Array(items)) => some(items, |item| match item {
+            Operand::String(text) => Truth::of(globs::text(pattern, text)),
+            _ => Truth::Maybe,
+        }),
+        (Ask::IsTrue, Operand::Bool(value)) => Truth::of(*value),
         _ => Truth::Maybe,
     }
 }
 
+/// Whether it holds of some element; of `null` nothing can be told.
+fn some<'a>(items: &'a [Value], holds: impl Fn(Operand<'a>) -> Truth) -> Truth {
+    let mut truth = Truth::No;
+    for item in items {
+        truth = truth.max(Operand::of(item).map_or(Truth::Maybe, &holds));
+        if truth == Truth::Yes {
+            break;
+        }
+    }
+    truth
+}
+
 /// A value of another type is *maybe*: `"80"` may be meant as 80.
-fn equals(operand: Operand<'_>, literal: &Literal) -> Truth {
+fn equals(operand: &Operand<'_>, literal: &Literal) -> Truth {
     match (operand, literal) {
-        (Operand::Bool(a), Literal::Bool(b)) => Truth::of(a == *b),
-        (Operand::Number(a), Literal::Number(b)) => Truth::of(a == b),
+        (Operand::Bool(a), Literal::Bool(b)) => Truth::of(a == b),
+        (Operand::Number(a), Literal::Number(b)) => Truth::of(**a == *b),
         (Operand::String(a), Literal::String(b)) => Truth::of(a == b),
         _ => Truth::Maybe,
     }
 }
 
 /// The list is sorted and of one type.
-fn is_in(operand: Operand<'_>, list: &[Literal]) -> Truth {
+fn is_in(operand: &Operand<'_>, list: &[Literal]) -> Truth {
     let found = match (operand, list.first()) {
-        (Operand::Bool(value), Some(Literal::Bool(_))) => list.contains(&Literal::Bool(value)),
+        (Operand::Bool(value), Some(Literal::Bool(_))) => list.contains(&Literal::Bool(*value)),
         (Operand::Number(value), Some(Literal::Number(_))) => {
             list.binary_search_by(|item| by_number(item, value)).is_ok()
         }
@@ -204,55 +450,57 @@ fn by_string(item: &Literal, value: &str) -> Ordering {
     }
 }
 
-fn compare_fields(
-    relation: Relation,
-    (a_field, a): (u32, Option<Operand<'_>>),
-    (b_field, b): (u32, Option<Operand<'_>>),
-    seen: &mut Seen,
-) -> Truth {
-    let fits = |operand: Option<Operand<'_>>| match relation {
-        Relation::Equal => operand.is_some(),
-        _ => matches!(operand, Some(Operand::Number(_))),
-    };
-    let truth = match (relation, a, b) {
-        (Relation::Equal, Some(a), Some(b)) => same(a, b),
-        (Relation::Order(order), Some(Operand::Number(a)), Some(Operand::Number(b))) => {
-            Truth::of(holds(order, a.cmp(b)))
-        }
-        _ => Truth::Maybe,
-    };
-    if truth == Truth::Maybe {
-        // Those that cannot be compared with anything, or both, where they cannot be compared with each other.
-        let neither = fits(a) && fits(b);
-        seen.missing.extend(
-            [(a_field, a), (b_field, b)]
-                .iter()
-                .filter(|(_, v)| neither || !fits(*v))
-                .map(|(f, _)| *f),
-        );
+/// Whether a relation can be about such a value at all, on that side.
+fn fits(relation: Relation, left: bool, operand: &Operand<'_>) -> bool {
+    match relation {
+        Relation::Equal => true,
+        Relation::Order(_) => matches!(operand, Operand::Number(_)),
+        Relation::Contains => !left || matches!(operand, Operand::String(_) | Operand::Array(_)),
+        Relation::StartsWith | Relation::EndsWith => matches!(operand, Operand::String(_)),
     }
-    truth
 }
 
-fn same(a: Operand<'_>, b: Operand<'_>) -> Truth {
+fn relate(relation: Relation, a: &Operand<'_>, b: &Operand<'_>) -> Truth {
+    match (relation, a, b) {
+        (Relation::Equal, a, b) => same(a, b),
+        (Relation::Order(order), Operand::Number(a), Operand::Number(b)) => {
+            Truth::of(holds(order, a.cmp(b)))
+        }
+        (Relation::Contains, Operand::Array(items), b) => some(items, |item| same(&item, b)),
+        (Relation::Contains, Operand::String(a), Operand::String(b)) => Truth::of(a.contains(b)),
+        (Relation::StartsWith, Operand::String(a), Operand::String(b)) => {
+            Truth::of(a.starts_with(b))
+        }
+        (Relation::EndsWith, Operand::String(a), Operand::String(b)) => Truth::of(a.ends_with(b)),
+        _ => Truth::Maybe,
+    }
+}
+
+fn same(a: &Operand<'_>, b: &Operand<'_>) -> Truth {
     match (a, b) {
         (Operand::Bool(a), Operand::Bool(b)) => Truth::of(a == b),
         (Operand::Number(a), Operand::Number(b)) => Truth::of(a == b),
         (Operand::String(a), Operand::String(b)) => Truth::of(a == b),
         (Operand::Array(a), Operand::Array(b)) if a.len() != b.len() => Truth::No,
-        (Operand::Array(a), Operand::Array(b)) => {
-            all(a.iter().zip(b).map(|(a, b)| same_members(Some(a), Some(b))))
-        }
-        (Operand::Object(a), Operand::Object(b)) => {
-            let of_a = all(a
-                .iter()
-                .map(|(key, value)| same_members(Some(value), b.get(key))));
-            let of_b = all(b
-                .iter()
-                .map(|(key, value)| same_members(a.get(key), Some(value))));
-            of_a.min(of_b)
-        }
+        (Operand::Array(a), Operand::Array(b)) => all(a
+            .iter()
+            .zip(*b)
+            .map(|(a, b)| same_members(Some(a), Some(b)))),
+        (Operand::Object(a), Operand::Object(b)) => same_objects(a, b),
         _ => Truth::Maybe,
+    }
+}
+
+fn same_objects(a: &Object, b: &Object) -> Truth {
+    let of_a = all(a
+        .iter()
+        .map(|(key, value)| same_members(Some(value), b.get(key))));
+    // What both have was compared.
+    let more_in_b = b.iter().any(|(key, _)| a.get(key).is_none());
+    if more_in_b {
+        of_a.min(Truth::Maybe)
+    } else {
+        of_a
     }
 }
 
@@ -260,7 +508,7 @@ fn same(a: Operand<'_>, b: Operand<'_>) -> Truth {
 /// meant as `[80]`.
 fn same_members(a: Option<&Value>, b: Option<&Value>) -> Truth {
     match (a.and_then(Operand::of), b.and_then(Operand::of)) {
-        (Some(a), Some(b)) => same(a, b),
+        (Some(a), Some(b)) => same(&a, &b),
         _ => Truth::Maybe,
     }
 }
@@ -275,31 +523,5 @@ fn holds(order: Order, found: Ordering) -> bool {
         Order::LessOrEqual => found.is_le(),
         Order::Greater => found.is_gt(),
         Order::GreaterOrEqual => found.is_ge(),
-    }
-}
-
-impl<'a> Operand<'a> {
-    pub(crate) fn of(value: &'a Value) -> Option<Operand<'a>> {
-        Some(match value {
-            Value::Null => return None,
-            Value::Bool(value) => Operand::Bool(*value),
-            Value::Number(number) => Operand::Number(number),
-            Value::String(text) => Operand::String(text),
-            Value::Array(items) => Operand::Array(items),
-            Value::Object(object) => Operand::Object(object),
-        })
-    }
-
-    /// Canonical JSON text.
-    pub(crate) fn canonical(self) -> String {
-        let mut out = String::new();
-        match self {
-            Operand::Bool(value) => out.push_str(if value { "true" } else { "false" }),
-            Operand::Number(number) => number.write_to(&mut out),
-            Operand::String(text) => crate::json::write_string(text, &mut out),
-            Operand::Array(items) => crate::json::write_array(items, &mut out),
-            Operand::Object(object) => object.write_canonical(&mut out),
-        }
-        out
     }
 }

@@ -3,12 +3,19 @@
 //! Invariant: what a decision reads, it reads here. A fact that is supposed wins over the live one, and what no door
 //! supplies is absent.
 
+use crate::decimal::Decimal;
 use crate::json::{Object, Value};
 use crate::pipeline::Question;
-use crate::policy::Rules;
-use crate::policy::artifact::Field;
-use crate::policy::conditions::Operand;
+use crate::policy::artifact::{Field, SessionPart, ToolSchema};
+use crate::policy::{Rules, clock};
+use crate::state::State;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+
+/// What `door` is where the agent asks before it acts. A probe asks what that door would say.
+const DOOR_GOVERN: &str = "govern";
+/// The argument that `purpose("…")` reads.
+const PURPOSE: &str = "purpose";
 
 /// Facts that are put in place of the live ones: by examples, fixtures, `explain` and `plan`. The daemon supposes
 /// nothing.
@@ -38,20 +45,96 @@ impl FromIterator<(Field, Value)> for Supposed {
     }
 }
 
-impl<'q> Rules<'q> {
-    /// The value of a field for a call; `None` where it is absent or `null`.
-    pub(crate) fn value(self, field: u32, question: &Question<'q>) -> Option<Operand<'q>> {
-        let field = self.policy.fields.get(field as usize)?;
+/// A field's value; `null` does not get this far.
+#[derive(Debug, Clone)]
+pub(crate) enum Operand<'a> {
+    Bool(bool),
+    Number(Cow<'a, Decimal>),
+    String(&'a str),
+    Array(&'a [Value]),
+    Object(&'a Object),
+}
+
+/// Everything that one decision rests on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Facts<'q> {
+    pub(crate) rules: Rules<'q>,
+    pub(crate) question: Question<'q>,
+    pub(crate) state: &'q State,
+}
+
+impl<'q> Facts<'q> {
+    /// The value of a field that is not calculated; `None` where it is absent or `null`.
+    pub(crate) fn value(&self, field: &'q Field) -> Option<Operand<'q>> {
+        let question = &self.question;
         if let Some(supposed) = question.supposed.get(field) {
             return Operand::of(supposed);
         }
-        let attested = question.attested;
+        let call = question.attested.call();
         match field {
-            Field::Args(path) => argument(attested.call().arguments(), path),
-            Field::Tool => Some(Operand::String(attested.call().tool())),
-            Field::Agent => Some(Operand::String(attested.agent())),
-            _ => None,
+            Field::Args(path) => argument(call.arguments(), path),
+            Field::Purpose => call.arguments().get(PURPOSE).and_then(Operand::of),
+            Field::Length(path) => argument(call.arguments(), path)?.length(),
+            Field::Tool => Some(Operand::String(call.tool())),
+            Field::Action => call.tool().rsplit('/').next().map(Operand::String),
+            Field::Agent => Some(Operand::String(question.attested.agent())),
+            Field::Door => Some(Operand::String(DOOR_GOVERN)),
+            Field::Time(part) => {
+                let zone = &self.rules.runtime.zone;
+                Some(Operand::count(clock::part(
+                    *part,
+                    question.now.wall_ms,
+                    zone,
+                )))
+            }
+            Field::Session(SessionPart::CallCount) => {
+                let session = self.state.session(question.attested.session()?)?;
+                Some(Operand::count(i64::try_from(session.calls).ok()?))
+            }
+            // Facts of a request that is really sent, of a person, of the model, of a delegation: nobody knows them here.
+            Field::Session(SessionPart::Duration | SessionPart::CostUsd)
+            | Field::Sum { .. }
+            | Field::Count { .. }
+            | Field::Denials { .. }
+            | Field::Enforcement(_)
+            | Field::Model
+            | Field::Host
+            | Field::Port
+            | Field::Method
+            | Field::Path
+            | Field::Query(_)
+            | Field::Header(_)
+            | Field::Principal(_)
+            | Field::Selector(..)
+            | Field::Delegation(_)
+            | Field::Calculated(_) => None,
         }
+    }
+
+    /// Whether one of these schemas, which are closed, has no such argument: then it is not there, and no door could
+    /// have supplied it.
+    pub(crate) fn is_undeclared(&self, field: &Field, closed: &[u32]) -> bool {
+        let purpose = [PURPOSE.to_owned()];
+        let path: &[String] = match field {
+            Field::Args(path) | Field::Length(path) => path,
+            Field::Purpose => &purpose,
+            _ => return false,
+        };
+        let schemas = &self.rules.policy.schemas;
+        closed
+            .iter()
+            .filter_map(|at| schemas.get(*at as usize))
+            .any(|schema| !schema.declares(path))
+    }
+}
+
+impl ToolSchema {
+    /// Whether it knows of an argument: by that name, or as something around it, or as something in it.
+    pub(crate) fn declares(&self, path: &[String]) -> bool {
+        let related = |known: &[String]| known.starts_with(path) || path.starts_with(known);
+        self.arguments
+            .iter()
+            .any(|argument| related(&argument.path))
     }
 }
 
@@ -66,4 +149,45 @@ fn argument<'a>(arguments: &'a Object, path: &[String]) -> Option<Operand<'a>> {
         value = object.get(name)?;
     }
     Operand::of(value)
+}
+
+impl<'a> Operand<'a> {
+    pub(crate) fn of(value: &'a Value) -> Option<Operand<'a>> {
+        Some(match value {
+            Value::Null => return None,
+            Value::Bool(value) => Operand::Bool(*value),
+            Value::Number(number) => Operand::Number(Cow::Borrowed(number)),
+            Value::String(text) => Operand::String(text),
+            Value::Array(items) => Operand::Array(items),
+            Value::Object(object) => Operand::Object(object),
+        })
+    }
+
+    pub(crate) fn count(count: i64) -> Operand<'a> {
+        Operand::Number(Cow::Owned(Decimal::from(count)))
+    }
+
+    /// Elements of a list, characters of a text, members of an object; nothing else has a length.
+    fn length(&self) -> Option<Operand<'a>> {
+        let length = match self {
+            Operand::Array(items) => items.len(),
+            Operand::String(text) => text.chars().count(),
+            Operand::Object(object) => object.len(),
+            Operand::Bool(_) | Operand::Number(_) => return None,
+        };
+        Some(Operand::count(i64::try_from(length).ok()?))
+    }
+
+    /// Canonical JSON text.
+    pub(crate) fn canonical(&self) -> String {
+        let mut out = String::new();
+        match self {
+            Operand::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+            Operand::Number(number) => number.write_to(&mut out),
+            Operand::String(text) => crate::json::write_string(text, &mut out),
+            Operand::Array(items) => crate::json::write_array(items, &mut out),
+            Operand::Object(object) => object.write_canonical(&mut out),
+        }
+        out
+    }
 }

@@ -1,14 +1,23 @@
 //! What a policy is once it is compiled, and how a call is put to it. Its meaning is defined in `docs/semantics.md`.
 
 pub mod artifact;
-pub(crate) mod conditions;
-mod facts;
-pub(crate) mod index;
+mod clock;
+mod conditions;
+pub(crate) mod facts;
+mod globs;
+mod index;
+mod judge;
 pub mod pattern;
+mod scratch;
 
+pub use conditions::Truth;
 pub use facts::Supposed;
+pub use judge::Verdict;
+pub use scratch::Scratch;
 
-use crate::policy::artifact::{AgentPolicy, Artifact, ArtifactInvalid, Ask, Field, Rule};
+use crate::policy::artifact::{
+    AgentPolicy, Artifact, ArtifactInvalid, Ask, Field, Op, Rule, Runtime,
+};
 use crate::policy::index::Index;
 use regex::Regex;
 
@@ -26,6 +35,11 @@ pub struct Policy {
 #[derive(Debug)]
 struct Loaded {
     index: Index,
+    /// Of each rule where its table of skips begins in `skips`; as long as its condition, or empty for a lone test.
+    skips_from: Vec<u32>,
+    skips: Vec<u16>,
+    /// Places of the schemas that are closed.
+    closed: Vec<u32>,
     /// One for each test, for those that match an expression.
     expressions: Vec<Option<Regex>>,
     /// Each field as a person reads it, `args.a.b`.
@@ -37,6 +51,7 @@ struct Loaded {
 /// One agent's rules, as a decision uses them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules<'p> {
+    pub(crate) runtime: &'p Runtime,
     pub(crate) policy: &'p AgentPolicy,
     loaded: &'p Loaded,
 }
@@ -92,6 +107,7 @@ impl Policy {
         };
         let at = find(name).or_else(|| find(""))?;
         Some(Rules {
+            runtime: &self.artifact.runtime,
             policy: agents.get(at)?,
             loaded: self.agents.get(at)?,
         })
@@ -113,8 +129,22 @@ impl Loaded {
                 *slot = rank;
             }
         }
+        let mut skips = Vec::new();
+        let mut skips_from = Vec::with_capacity(agent.rules.len());
+        for rule in &agent.rules {
+            skips_from.push(u32::try_from(skips.len()).unwrap_or(u32::MAX));
+            if rule.condition.len() > 1 {
+                skips.extend(conditions::skips(&rule.condition));
+            }
+        }
+        let closed = (0..)
+            .zip(&agent.schemas)
+            .filter(|(_, schema)| schema.closed);
         Ok(Loaded {
             index: Index::new(&agent.rules),
+            skips_from,
+            skips,
+            closed: closed.map(|(place, _)| place).collect(),
             expressions: agent
                 .tests
                 .iter()
@@ -130,6 +160,28 @@ impl<'p> Rules<'p> {
     /// The rules whose pattern matches the tool, `deny!` first, else in file order, with their place in the file.
     pub(crate) fn candidates(self, tool: &str) -> impl Iterator<Item = (u32, &'p Rule)> {
         self.loaded.index.candidates(tool, &self.policy.rules)
+    }
+
+    /// How a rule's condition is cut short; see [`conditions::skips`].
+    pub(crate) fn skips(self, number: u32, condition: &[Op]) -> &'p [u16] {
+        if condition.len() <= 1 {
+            return &[];
+        }
+        let from = self.loaded.skips_from.get(number as usize);
+        let skips = from.and_then(|from| {
+            let from = *from as usize;
+            self.loaded.skips.get(from..from + condition.len())
+        });
+        skips.unwrap_or_default()
+    }
+
+    /// Fills in which closed schemas speak of a tool.
+    pub(crate) fn closed_schemas(self, tool: &str, into: &mut Vec<u32>) {
+        let speaks = |place: &&u32| {
+            let schema = self.policy.schemas.get(**place as usize);
+            schema.is_some_and(|schema| pattern::matches(&schema.pattern, tool))
+        };
+        into.extend(self.loaded.closed.iter().filter(speaks));
     }
 
     pub(crate) fn expression(self, test: u32) -> Option<&'p Regex> {

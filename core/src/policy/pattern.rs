@@ -43,7 +43,7 @@ pub fn check(pattern: &str) -> Result<(), PatternInvalid> {
     Ok(())
 }
 
-/// Whether the pattern, which was checked, speaks of the tool, whose name was checked.
+/// Whether the pattern, which was checked, speaks of the tool. A path of a request is matched in the same way.
 pub fn matches(pattern: &str, tool: &str) -> bool {
     if pattern == "*" {
         return true;
@@ -53,7 +53,9 @@ pub fn matches(pattern: &str, tool: &str) -> bool {
     while let Some(segment) = asked.next() {
         match given.next() {
             None => return false,
-            Some(_) if segment == "*" && asked.peek().is_none() => return true,
+            Some(name) if segment == "*" && asked.peek().is_none() => {
+                return !name.is_empty() || given.next().is_some();
+            }
             Some(name) if !segment_matches(segment, name) => return false,
             Some(_) => {}
         }
@@ -71,8 +73,12 @@ fn segment_matches(pattern: &str, name: &str) -> bool {
         return rest.is_empty();
     };
     for part in parts {
-        // The star before the part takes one character at least; names are ASCII.
-        let Some((_, after)) = rest.get(1..).and_then(|rest| rest.split_once(part)) else {
+        // The star before the part takes one character at least.
+        let mut characters = rest.chars();
+        let Some((_, after)) = characters
+            .next()
+            .and_then(|_| characters.as_str().split_once(part))
+        else {
             return false;
         };
         rest = after;

@@ -1,0 +1,125 @@
+//! What one decision notes while it is made, in memory that the next one uses again.
+//!
+//! Invariant: [`Scratch::begin`] makes everything in it stale at once, by a new stamp; so no decision sees another's
+//! notes, and what was allocated stays.
+
+use crate::policy::conditions::Truth;
+
+/// Memory for decisions, one after the other. It grows to what the largest policy needed and is then not allocated
+/// again.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// The present decision's; a multiple of [`STAMP_STEP`].
+    stamp: u32,
+    /// Of each test, its truth with the stamp of the decision that put it.
+    truths: Vec<u32>,
+    /// Of each field, the stamp of the last decision that read it.
+    read_at: Vec<u32>,
+    /// Of each field, the stamp of the last decision that missed it.
+    missing_at: Vec<u32>,
+    /// Fields that were read, each once.
+    pub(crate) read: Vec<u32>,
+    /// Fields that made a test *maybe* in a rule that may apply, each once.
+    pub(crate) missing: Vec<u32>,
+    /// Places of the rules that apply or may, down to the first that applies.
+    pub(crate) possible: Vec<u32>,
+    /// Places of the closed schemas that speak of the tool.
+    pub(crate) closed: Vec<u32>,
+}
+
+/// The lowest bits of a kept truth say which it is.
+const STAMP_STEP: u32 = 4;
+
+impl Scratch {
+    /// Forgets, and makes room.
+    pub(crate) fn begin(&mut self, tests: usize, fields: usize) {
+        self.stamp = self.stamp.wrapping_add(STAMP_STEP);
+        if self.stamp == 0 {
+            // Every stamp was given out once: old ones could be taken for new ones.
+            for stamps in [&mut self.truths, &mut self.read_at, &mut self.missing_at] {
+                stamps.fill(0);
+            }
+            self.stamp = STAMP_STEP;
+        }
+        grow(&mut self.truths, tests);
+        grow(&mut self.read_at, fields);
+        grow(&mut self.missing_at, fields);
+        self.read.clear();
+        self.missing.clear();
+        self.possible.clear();
+        self.closed.clear();
+    }
+
+    /// What a test came out as, if it was put in this decision.
+    pub(crate) fn truth(&self, test: u32) -> Option<Truth> {
+        let kept = *self.truths.get(test as usize)?;
+        if kept & !(STAMP_STEP - 1) != self.stamp {
+            return None;
+        }
+        match kept & (STAMP_STEP - 1) {
+            1 => Some(Truth::No),
+            2 => Some(Truth::Maybe),
+            3 => Some(Truth::Yes),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn keep(&mut self, test: u32, truth: Truth) {
+        let code = match truth {
+            Truth::No => 1,
+            Truth::Maybe => 2,
+            Truth::Yes => 3,
+        };
+        if let Some(slot) = self.truths.get_mut(test as usize) {
+            *slot = self.stamp | code;
+        }
+    }
+
+    pub(crate) fn note_read(&mut self, field: u32) {
+        note(&mut self.read_at, self.stamp, field, &mut self.read);
+    }
+
+    pub(crate) fn note_missing(&mut self, field: u32) {
+        note(&mut self.missing_at, self.stamp, field, &mut self.missing);
+    }
+}
+
+fn grow(stamps: &mut Vec<u32>, to: usize) {
+    if stamps.len() < to {
+        stamps.resize(to, 0);
+    }
+}
+
+fn note(stamps: &mut [u32], stamp: u32, field: u32, list: &mut Vec<u32>) {
+    if let Some(slot) = stamps.get_mut(field as usize)
+        && *slot != stamp
+    {
+        *slot = stamp;
+        list.push(field);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decision_sees_nothing_of_the_one_before_even_when_stamps_begin_anew() {
+        let mut scratch = Scratch::default();
+        for stamp in [0, u32::MAX - 3, u32::MAX - 7] {
+            scratch.stamp = stamp;
+            scratch.begin(2, 2);
+            scratch.keep(1, Truth::Yes);
+            scratch.note_read(1);
+            scratch.note_read(1);
+            assert_eq!(
+                (scratch.truth(1), scratch.read.len()),
+                (Some(Truth::Yes), 1)
+            );
+            for _ in 0..3 {
+                scratch.begin(2, 2);
+                assert_eq!((scratch.truth(1), scratch.read.len()), (None, 0));
+            }
+        }
+    }
+}
