@@ -171,16 +171,12 @@ impl Plan {
             "session {} of agent `{}`",
             self.session, self.agent
         ));
-        if !self.environment.removed.is_empty() {
+        let removed = self.environment.removed.len();
+        if removed > 0 {
             say(&format!(
-                "removed from the environment: {}",
-                self.environment.removed.join(" ")
-            ));
-        }
-        if !self.environment.credentials.is_empty() {
-            say(&format!(
-                "of these look like credentials: {}",
-                self.environment.credentials.join(" ")
+                "removed from the environment: {removed} variable{}{}; the session's record names each",
+                if removed == 1 { "" } else { "s" },
+                likely(&self.environment.credentials)
             ));
         }
         if !self.environment.exposed.is_empty() {
@@ -202,6 +198,15 @@ impl Plan {
         if self.minimal {
             say("profile `minimal`: the agent may run without Landlock; P2 and P5 are not claimed");
         }
+    }
+}
+
+/// The few names worth reading among those that were removed.
+fn likely(credentials: &[String]) -> String {
+    match credentials {
+        [] => String::new(),
+        [one] => format!(", and {one} looks like a credential"),
+        some => format!(", and these look like credentials: {}", some.join(" ")),
     }
 }
 

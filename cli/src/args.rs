@@ -87,6 +87,18 @@ pub enum Command {
         after_help = "Example:\n  sudo faramesh apply --dir /srv/support-bot --name support-bot"
     )]
     Apply(NameArgs),
+    /// Put an older policy in force again, under a new number
+    ///
+    /// Shows what changes and asks. The policy goes through every step of apply; a refused one leaves the old deciding.
+    #[command(after_help = "Example:\n  sudo faramesh rollback --to 3 --dir /srv/support-bot")]
+    Rollback(RollbackArgs),
+    /// Show the policies that were applied
+    #[command(
+        after_help = "Example:\n  faramesh policy list",
+        arg_required_else_help = true,
+        disable_help_subcommand = true
+    )]
+    Policy(PolicyArgs),
     /// Run the daemon of a stack that was applied
     ///
     /// Under systemd it becomes farameshd. As root without systemd it stays the parent of signer and daemon.
@@ -160,6 +172,44 @@ pub struct NameArgs {
     /// The stack's name; default: the one it has, else the directory's
     #[arg(long, value_name = "STACK")]
     pub name: Option<String>,
+}
+
+/// See [`Command::Rollback`].
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// Which number; default: the one before the policy in force
+    #[arg(long, value_name = "N")]
+    pub to: Option<u64>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+/// See [`Command::Policy`].
+#[derive(Debug, Args)]
+pub struct PolicyArgs {
+    /// Which part.
+    #[command(subcommand)]
+    pub command: PolicyCommand,
+}
+
+/// The parts of `policy`.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Every policy that was signed: its number, digest, time, signer and state
+    #[command(after_help = "Example:\n  faramesh policy list --dir /srv/support-bot")]
+    List,
+    /// Print a stored policy, once its signature and digest are verified
+    #[command(after_help = "Example:\n  faramesh policy show 3")]
+    Show(ShowPolicyArgs),
+}
+
+/// See [`PolicyCommand::Show`].
+#[derive(Debug, Args)]
+pub struct ShowPolicyArgs {
+    /// Its number, or its digest or the first eight digits of it; default: the one in force
+    #[arg(value_name = "N|DIGEST")]
+    pub which: Option<String>,
 }
 
 /// See [`Command::Run`].

@@ -21,6 +21,7 @@ pub mod policies;
 pub mod sign;
 
 pub mod changes;
+pub mod constructs;
 pub mod setup;
 pub mod source;
 

@@ -127,6 +127,14 @@ pub fn next(layout: &Layout) -> Result<Option<Manifest>, Failure> {
 /// # Errors
 /// It is missing, changed, or not signed by the pinned key.
 pub fn artifact(layout: &Layout, digest: &[u8; 32]) -> Result<Artifact, Failure> {
+    stored(layout, digest).map(|(artifact, _)| artifact)
+}
+
+/// The same with its bytes.
+///
+/// # Errors
+/// The same.
+pub fn stored(layout: &Layout, digest: &[u8; 32]) -> Result<(Artifact, Stored), Failure> {
     let name = hex(digest);
     let path = layout.artifacts().join(&name);
     let missing = || {
@@ -149,10 +157,67 @@ pub fn artifact(layout: &Layout, digest: &[u8; 32]) -> Result<Artifact, Failure>
     let statement = pinned(layout)?
         .open::<ArtifactStatement>(&note)
         .map_err(|e| changed(e.to_string()))?;
-    if statement.digest != *digest || Stored::new(bytes.clone()).digest != *digest {
+    let stored = Stored::new(bytes);
+    if statement.digest != *digest || stored.digest != *digest {
         return Err(changed("its digest is another one".to_owned()));
     }
-    artifact::decode(&bytes).map_err(|e| changed(e.to_string()))
+    let artifact = artifact::decode(&stored.bytes).map_err(|e| changed(e.to_string()))?;
+    Ok((artifact, stored))
+}
+
+/// Every manifest that was written, the newest first.
+///
+/// # Errors
+/// The directory cannot be read, or no key is pinned. A manifest that cannot be trusted is in the list as such.
+pub fn manifests(layout: &Layout) -> Result<Vec<Written>, Failure> {
+    let mut numbers = numbers(layout)?;
+    numbers.sort_unstable_by(|a, b| b.cmp(a));
+    let key = pinned(layout)?;
+    numbers
+        .into_iter()
+        .map(|number| written(layout, &key, number))
+        .collect()
+}
+
+/// A manifest's file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The number that its file bears.
+    pub number: u64,
+    /// What it says; `Err`: why it cannot be trusted.
+    pub manifest: Result<Manifest, String>,
+    /// Why the daemon refused it, where it did.
+    pub refused: Option<String>,
+}
+
+fn written(layout: &Layout, key: &PublicKey, number: u64) -> Result<Written, Failure> {
+    let path = layout.manifests().join(format!("{number:020}.note"));
+    let note = files::read_limited(&path, NOTE_BYTES_MAX as u64)?.unwrap_or_default();
+    let manifest = match key.open::<Manifest>(&note).map(|m| m.into_inner()) {
+        Ok(manifest) if manifest.number == number && manifest.stack == layout.stack => Ok(manifest),
+        Ok(_) => Err("it is another one's".to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    let refused = files::read_text(&refusal_path(layout, number), NOTE_BYTES_MAX as u64)?
+        .map(|why| why.trim_end().to_owned());
+    Ok(Written {
+        number,
+        manifest,
+        refused,
+    })
+}
+
+/// Writes down why the daemon refused a number: for people who look at the list. Nothing is decided by it.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_refusal(layout: &Layout, number: u64, why: &str) -> Result<(), Failure> {
+    let path = refusal_path(layout, number);
+    files::write_durably(&path, why.as_bytes(), 0o640, policy_owner(layout)?)
+}
+
+fn refusal_path(layout: &Layout, number: u64) -> std::path::PathBuf {
+    layout.manifests().join(format!("{number:020}.refused"))
 }
 
 fn pinned(layout: &Layout) -> Result<PublicKey, Failure> {
@@ -171,19 +236,23 @@ fn pinned(layout: &Layout) -> Result<PublicKey, Failure> {
 /// # Errors
 /// The directory cannot be read.
 pub fn highest_number(layout: &Layout) -> Result<u64, Failure> {
+    Ok(numbers(layout)?.into_iter().max().unwrap_or(0))
+}
+
+fn numbers(layout: &Layout) -> Result<Vec<u64>, Failure> {
     let dir = layout.manifests();
     let entries = std::fs::read_dir(&dir).map_err(|e| Failure::io("read", &dir, &e))?;
-    let mut highest = 0;
+    let mut numbers = Vec::new();
     for entry in entries {
         let name = entry
             .map_err(|e| Failure::io("read", &dir, &e))?
             .file_name();
-        let number = name
-            .to_str()
-            .and_then(|name| name.strip_suffix(".note")?.parse::<u64>().ok());
-        highest = highest.max(number.unwrap_or(0));
+        numbers.extend(
+            name.to_str()
+                .and_then(|name| name.strip_suffix(".note")?.parse::<u64>().ok()),
+        );
     }
-    Ok(highest)
+    Ok(numbers)
 }
 
 /// `root:faramesh`, so that the daemon reads and cannot write.

@@ -224,8 +224,7 @@ fn a_policy_that_the_daemon_cannot_enforce_is_refused_before_anything_is_written
     need_siblings();
     let world = World::with(POLICY).with_siblings(&[("farameshd", "echo something.else")]);
     world.faramesh(&["apply"]).exits(69).says(&[
-        "cannot enforce",
-        "`rules`",
+        "any rule is not enforced by this daemon",
         "nothing was changed",
     ]);
     assert!(!world.dir.join(".faramesh").exists());
@@ -354,4 +353,37 @@ fn the_launcher_is_a_script_that_hands_over_to_the_shim() {
     );
     assert_eq!(run(&["python"]).status.code(), Some(64));
     assert_eq!(run(&[]).status.code(), Some(64));
+}
+
+#[test]
+fn what_the_daemon_does_not_enforce_is_named_in_the_words_of_the_policy() {
+    need_siblings();
+    let world = World::with(
+        "runtime { mode = \"shadow\" }\nagent \"x\" {\n  run_as nobody\n  permit a notify \"ops\"\n}\n",
+    )
+    .with_siblings(&[("farameshd", "echo rules")]);
+    world.faramesh(&["apply"]).exits(69).says(&[
+        "`run_as` in agent `x` is not enforced by this daemon",
+        "`notify` in agent `x` is not enforced by this daemon",
+        "`mode \"shadow\"` in `runtime` is not enforced by this daemon",
+        "nothing was changed",
+    ]);
+    assert!(!world.dir.join(".faramesh").exists());
+}
+
+#[test]
+fn programs_are_told_of_shadow_mode_too() {
+    need_siblings();
+    let world = World::with("runtime { mode = \"shadow\" }\npermit a\n");
+    let report = world
+        .faramesh(&["apply", "--format", "json"])
+        .exits(0)
+        .json();
+    let warnings = report["warnings"].as_array().unwrap();
+    assert!(
+        warnings
+            .iter()
+            .any(|warning| warning.as_str().unwrap().starts_with("SHADOW")),
+        "{report}"
+    );
 }

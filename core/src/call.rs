@@ -55,7 +55,7 @@ pub enum NameInvalid {
         max: usize,
     },
     /// Controls, spaces, `*`, letters beyond ASCII, direction marks, characters without width: all refused.
-    #[error("`{}` at byte {at}: only letters a-z A-Z, digits and `{allowed}` may stand there", .character.escape_unicode())]
+    #[error("{} at byte {at}: only letters a-z A-Z, digits and `{allowed}` may stand there", named(*.character))]
     Character {
         /// The first one.
         character: char,
@@ -70,6 +70,15 @@ pub enum NameInvalid {
     /// `.` or `..`: something that turns names into paths would climb.
     #[error("`.` or `..` between slashes")]
     DotSegment,
+}
+
+/// A character as a message may show it: one that is seen stands for itself, any other by its number, which no terminal
+/// obeys and which needs no escape of its own wherever the message goes.
+fn named(character: char) -> String {
+    match character {
+        ' '..='~' => format!("`{character}`"),
+        _ => format!("U+{:04X}", u32::from(character)),
+    }
 }
 
 /// Makes a call of what came in.
@@ -294,8 +303,10 @@ mod tests {
         let message = accept("pay\u{202e}", "", b"{}").unwrap_err().to_string();
         assert_eq!(
             message,
-            "tool name: `\\u{202e}` at byte 3: only letters a-z A-Z, digits and `_-.:/` may stand there"
+            "tool name: U+202E at byte 3: only letters a-z A-Z, digits and `_-.:/` may stand there"
         );
+        let message = accept("pay now", "", b"{}").unwrap_err().to_string();
+        assert!(message.starts_with("tool name: ` ` at byte 3"), "{message}");
     }
 
     #[test]

@@ -254,6 +254,15 @@ impl Lexer<'_> {
         self.diagnostics.push(match shown {
             "&" => finding.help("write `and`"),
             "|" => finding.help("write `or`"),
+            _ if shown.starts_with(['“', '”', '„', '«', '»', '‟']) => {
+                finding.help("quotes of a word processor are not quotes here: write `\"`")
+            }
+            _ if shown.starts_with(['‘', '’', '‚', '‹', '›', '‛', '´']) => {
+                finding.help("quotes of a word processor are not quotes here: write `'` or `\"`")
+            }
+            _ if shown.starts_with(['€', '£', '¥', '₹', '¢']) => finding
+                .help("amounts are written `$500` or `500`: a policy knows no currencies")
+                .help("to test the currency of a call, compare its own argument: `currency == \"EUR\"`"),
             _ if shown.chars().any(char::is_alphabetic) => {
                 finding.help("bare words have only the letters a to z: put other words into quotes")
             }

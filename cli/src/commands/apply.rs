@@ -11,6 +11,7 @@ use crate::args::{Global, NameArgs};
 use crate::client::{self, NoConnection};
 use crate::commands::plan::{self, InForce};
 use crate::commands::{check, status};
+use crate::constructs;
 use crate::failure::{Failure, exit};
 use crate::files;
 use crate::layout::Layout;
@@ -24,12 +25,15 @@ use crate::stack;
 use crate::trust::{self, Weakness};
 use crate::untrusted::Untrusted;
 use faramesh_core::checkpoint::Manifest;
-use faramesh_core::policy::artifact::Mode;
+use faramesh_core::policy::artifact::{Artifact, Mode};
 use faramesh_daemon::config::Config;
 use faramesh_proto::v1::ActivateRequest;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::Command;
+
+/// Constructs that a refusal names; a policy that asks for more is mended in several goes.
+const CONSTRUCTS_SHOWN_MAX: usize = 30;
 
 /// The steps, in order. A debug build dies after the one that `FARAMESH_TEST_STOP_AFTER` names: docs/cli.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,7 +148,7 @@ pub fn apply(
     output: &Output,
 ) -> Result<(Outcome, Applied), Failure> {
     passed(Step::Compile);
-    capabilities(layout, compiled)?;
+    capabilities(layout, &compiled.artifact)?;
     passed(Step::Capabilities);
     let mut applied = Applied::default();
     let (users, made) = setup::ensure_users(layout, &compiled.artifact)?;
@@ -209,7 +213,10 @@ pub fn apply(
 }
 
 /// A running daemon says what it enforces; without one the program does, which is what the next start will run.
-fn capabilities(layout: &Layout, compiled: &Compiled) -> Result<(), Failure> {
+///
+/// # Errors
+/// The policy asks for more (69), construct by construct; nothing was changed.
+pub fn capabilities(layout: &Layout, artifact: &Artifact) -> Result<(), Failure> {
     // What will be needed and is missing is said before anything is made.
     siblings::find(Sibling::Signer)?;
     let asked = match layout.stack_toml().exists() {
@@ -220,18 +227,20 @@ fn capabilities(layout: &Layout, compiled: &Compiled) -> Result<(), Failure> {
         Some(capabilities) => capabilities,
         None => installed_capabilities()?,
     };
-    let lacking: Vec<&str> = compiled
-        .artifact
-        .requires
-        .iter()
-        .filter(|name| !has.contains(name))
-        .map(String::as_str)
-        .collect();
+    let lacking = constructs::lacking(artifact, &has);
     if lacking.is_empty() {
         return Ok(());
     }
-    Err(Failure::unavailable(format!("the daemon cannot enforce what this policy asks for: `{}`", lacking.join("`, `")))
-        .next("install the farameshd that belongs to this `faramesh`, or take these out of the policy; nothing was changed"))
+    let mut sentences: Vec<String> = lacking
+        .iter()
+        .take(CONSTRUCTS_SHOWN_MAX)
+        .map(|construct| format!("{} by this daemon", Untrusted(construct)))
+        .collect();
+    if lacking.len() > sentences.len() {
+        sentences.push(format!("and {} more", lacking.len() - sentences.len()));
+    }
+    Err(Failure::unavailable(sentences.join("; "))
+    .next("take these out of the policy, or install a farameshd that enforces them; nothing was changed"))
 }
 
 fn installed_capabilities() -> Result<Vec<String>, Failure> {
@@ -341,6 +350,7 @@ async fn activate(layout: &Layout, manifest: &Manifest) -> Result<bool, Failure>
         return Ok(true);
     }
     files::remove_durably(&layout.next())?;
+    policies::write_refusal(layout, manifest.number, &reply.message)?;
     Err(Failure::data(format!(
         "the daemon refused the policy: {}",
         Untrusted(&reply.message)
@@ -360,11 +370,12 @@ pub fn loud(layout: &Layout, output: &Output) {
     ));
 }
 
-fn report(
+/// Says what came of it.
+pub fn report(
     layout: &Layout,
     compiled: &Compiled,
     outcome: &Outcome,
-    applied: Applied,
+    mut applied: Applied,
     output: &Output,
 ) {
     let (word, number) = match outcome {
@@ -377,7 +388,10 @@ fn report(
         output.warn(warning);
     }
     if compiled.artifact.runtime.mode == Mode::Shadow {
-        output.warn(status::SHADOW);
+        if !output.is_json() {
+            output.warn(status::SHADOW);
+        }
+        applied.warnings.push(status::SHADOW.to_owned());
     }
     let what = format!(
         "{} {number} {digest} ({})",

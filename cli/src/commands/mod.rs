@@ -1,7 +1,7 @@
 //! One file a command.
 #![forbid(unsafe_code)]
 
-use crate::args::{AuditCommand, Cli, Command, Format};
+use crate::args::{AuditCommand, Cli, Command, Format, PolicyCommand};
 use crate::failure::Failure;
 use crate::output::Output;
 
@@ -14,6 +14,10 @@ pub mod explain;
 pub mod plan;
 
 pub mod apply;
+
+pub mod rollback;
+
+pub mod policy;
 
 pub mod serve;
 
@@ -46,6 +50,11 @@ pub fn run(cli: Cli, output: &Output) -> Result<u8, Failure> {
         Command::Explain(args) => explain::run(&args, output),
         Command::Plan(args) => plan::run(global, &args, output),
         Command::Apply(args) => apply::run(global, &args, output),
+        Command::Rollback(args) => rollback::run(global, &args, output),
+        Command::Policy(policy) => match policy.command {
+            PolicyCommand::List => policy::list(global, output),
+            PolicyCommand::Show(args) => policy::show(global, &args, output),
+        },
         Command::Serve => serve::run(global, output),
         Command::Dev(args) => dev::run(global, &args, output),
         Command::Run(args) => run::run(global, &args, output),
@@ -68,6 +77,11 @@ fn fits(format: Format, command: &Command) -> Result<(), Failure> {
         (Format::Text | Format::Json, _) | (Format::Sarif, Command::Check(_)) => Ok(()),
         (Format::Sarif, _) => Err(Failure::usage("`--format sarif` is a form of findings")
             .next("only `faramesh check` prints it; elsewhere choose text or json")),
+        (Format::Yaml, Command::Policy(policy))
+            if matches!(policy.command, PolicyCommand::Show(_)) =>
+        {
+            Ok(())
+        }
         (Format::Yaml, _) => Err(Failure::usage("`--format yaml` is a form of policies")
             .next("only `faramesh policy show` prints it; elsewhere choose text or json")),
     }

@@ -135,6 +135,10 @@ fn running(layout: &Layout, reply: &StatusReply, output: &Output) -> u8 {
         reply.pid,
         span(reply.uptime_ms)
     ));
+    text(format!(
+        "  enforces  {}",
+        Untrusted(&reply.capabilities.join(", "))
+    ));
     if !reply.refusing.is_empty() {
         text(format!(
             "  refusing  every call: {}",

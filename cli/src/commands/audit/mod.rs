@@ -65,12 +65,28 @@ fn what(body: &BodyView, output: &Output) -> String {
         BodyView::Dropped { counts } => {
             let text: Vec<String> = counts
                 .iter()
-                .map(|(session, code, n)| format!("{n} × {code} of {session}"))
+                .map(|(session, code, n)| dropped(session, code, n.to_string()))
                 .collect();
-            format!("dropped {}", Untrusted(&text.join(", ")))
+            text.join("; ")
         }
         BodyView::ClockStep { step_ms } => format!("the clock was set by {step_ms} ms"),
     }
+}
+
+/// Calls that were refused before a decision, and only counted.
+fn dropped(session: &str, code: &str, calls: String) -> String {
+    let calls = match calls.as_str() {
+        "1" => "1 call".to_owned(),
+        _ => format!("{calls} calls"),
+    };
+    let whose = match session {
+        "" | "-" => "without a session".to_owned(),
+        session => format!("of session {}", Untrusted(session)),
+    };
+    format!(
+        "{calls} {whose} refused before a decision: {}",
+        Untrusted(code)
+    )
 }
 
 fn verdict(decision: &DecisionView, output: &Output) -> String {

@@ -24,6 +24,8 @@ use std::path::{Path, PathBuf};
 
 /// Findings that are printed for people; programs get every one that was kept.
 const FINDINGS_SHOWN: usize = 20;
+/// The same where the key is another one: then every checkpoint has the same fault.
+const FINDINGS_OF_ANOTHER_KEY: usize = 2;
 
 #[derive(Debug, Serialize)]
 struct Printed<'a> {
@@ -245,7 +247,14 @@ fn people(dir: &Path, key: Option<&PublicKey>, report: &Report, output: &Output)
         Some(key) => output.line(format!("  pinned key           {}", Untrusted(key.name().as_str()))),
         None => output.line("  pinned key           none: anybody could have signed this journal; give the stack's log.pub with --key"),
     }
-    if report.unsigned_tail > 0 {
+    if is_of_another_key(key, report) {
+        output.line(format!(
+            "  {} this key signed none of the {} here: either it is not the key of this journal (each stack has its own \
+             log.pub), or the whole journal was replaced. What follows says no more than that",
+            output.paint(Paint::Bad, "another key:"),
+            count(size(report.notes), "checkpoint")
+        ));
+    } else if report.unsigned_tail > 0 {
         output.line(format!(
             "  unsigned tail        {}: nobody was answered on them",
             count(size(report.unsigned_tail), "record")
@@ -265,7 +274,11 @@ fn people(dir: &Path, key: Option<&PublicKey>, report: &Report, output: &Output)
             span.to
         ));
     }
-    findings(report, output);
+    let shown = match is_of_another_key(key, report) {
+        true => FINDINGS_OF_ANOTHER_KEY,
+        false => FINDINGS_SHOWN,
+    };
+    findings(report, shown, output);
     if let Some(note) = report
         .last_note
         .as_deref()
@@ -277,11 +290,16 @@ fn people(dir: &Path, key: Option<&PublicKey>, report: &Report, output: &Output)
     }
 }
 
+/// Not one checkpoint is the pinned key's: that is about the key or the whole journal, and not about a record.
+fn is_of_another_key(key: Option<&PublicKey>, report: &Report) -> bool {
+    key.is_some() && report.notes > 0 && report.signed == 0
+}
+
 /// The worst first, and of those the first in the journal: that is where to look.
-fn findings(report: &Report, output: &Output) {
+fn findings(report: &Report, shown: usize, output: &Output) {
     let mut sorted: Vec<&Finding> = report.findings.iter().collect();
     sorted.sort_by_key(|finding| (std::cmp::Reverse(finding.level), finding.seq));
-    for finding in sorted.iter().take(FINDINGS_SHOWN) {
+    for finding in sorted.iter().take(shown) {
         let paint = match finding.level {
             Level::Broken => Paint::Bad,
             Level::CannotTell | Level::Warning => Paint::Caution,
@@ -296,7 +314,7 @@ fn findings(report: &Report, output: &Output) {
             Untrusted(&finding.what)
         ));
     }
-    let more = sorted.len().saturating_sub(FINDINGS_SHOWN) as u64 + report.findings_left_out;
+    let more = sorted.len().saturating_sub(shown) as u64 + report.findings_left_out;
     if more > 0 {
         output.line(format!(
             "  and {more} more findings; --format json has them"

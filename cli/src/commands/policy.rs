@@ -1,0 +1,303 @@
+//! `faramesh policy list` and `policy show`: what was signed, and what it says.
+//!
+//! Nothing is shown that the pinned key did not sign: a manifest that cannot be trusted is listed as that, and an
+//! artifact is printed only after its signature, its digest and its form were checked.
+#![forbid(unsafe_code)]
+
+use crate::args::{Format, Global, ShowPolicyArgs};
+use crate::commands::plan::{self, InForce};
+use crate::commands::status;
+use crate::failure::{Failure, exit};
+use crate::layout::Layout;
+use crate::output::{Output, Paint};
+use crate::policies::{self, Written, digest_text};
+use crate::stack;
+use crate::untrusted::{Untrusted, is_deceptive};
+use faramesh_core::checkpoint::{Manifest, hex, unhex};
+use faramesh_policy_compiler::render_policy;
+use serde::Serialize;
+
+/// Hex digits of a digest that name it: two policies of one stack that share them are not met.
+const DIGEST_DIGITS_MIN: usize = 8;
+/// Hex digits of a whole digest.
+const DIGEST_DIGITS: usize = 64;
+
+/// What became of a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It decides.
+    InForce,
+    /// No daemon runs; it decides from the next start.
+    NextStart,
+    /// It lies in `next`, and another one decides.
+    Pending,
+    /// The daemon refused it, and the number is used up.
+    Refused,
+    /// It came before the one in force.
+    Earlier,
+    /// It came after the one in force and is not put up: its apply did not get so far.
+    Unused,
+}
+
+impl State {
+    const fn words(self) -> (&'static str, Paint) {
+        match self {
+            State::InForce => ("in force", Paint::Good),
+            State::NextStart => ("from the next start", Paint::Good),
+            State::Pending => ("pending", Paint::Caution),
+            State::Refused => ("refused", Paint::Bad),
+            State::Earlier => ("earlier", Paint::Faint),
+            State::Unused => ("never in force", Paint::Faint),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct List<'a> {
+    stack: &'a str,
+    mode: &'static str,
+    policies: Vec<Entry<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Entry<'a> {
+    number: u64,
+    state: State,
+    digest: Option<String>,
+    time: Option<&'a str>,
+    signed_by: Option<&'a str>,
+    refused: Option<&'a str>,
+    untrusted: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    stack: &'a str,
+    number: Option<u64>,
+    digest: String,
+    time: Option<&'a str>,
+    signed_by: Option<&'a str>,
+    requires: &'a [String],
+    policy: &'a str,
+}
+
+/// What is known of a stack's policies.
+pub(super) struct Known {
+    /// Every manifest, the newest first.
+    pub(super) written: Vec<Written>,
+    in_force: InForce,
+    pending: Option<u64>,
+}
+
+impl Known {
+    /// # Errors
+    /// The directory cannot be read, or the daemon refuses to say what is in force.
+    pub(super) fn of(layout: &Layout) -> Result<Known, Failure> {
+        let (in_force, pending) = plan::in_force(layout)?;
+        Ok(Known {
+            written: policies::manifests(layout)?,
+            in_force,
+            pending,
+        })
+    }
+
+    /// The policy in force, or from the next start.
+    pub(super) fn in_force(&self) -> Option<&plan::Named> {
+        self.in_force.named()
+    }
+
+    pub(super) fn state(&self, written: &Written) -> State {
+        if written.refused.is_some() {
+            return State::Refused;
+        }
+        if self.pending == Some(written.number) {
+            return State::Pending;
+        }
+        let Some(named) = self.in_force() else {
+            return State::Earlier;
+        };
+        match (written.number.cmp(&named.number), &self.in_force) {
+            (std::cmp::Ordering::Less, _) => State::Earlier,
+            (std::cmp::Ordering::Equal, InForce::AtNextStart(_)) => State::NextStart,
+            (std::cmp::Ordering::Equal, _) => State::InForce,
+            (std::cmp::Ordering::Greater, _) => State::Unused,
+        }
+    }
+
+    /// The manifest of a number, if it can be trusted.
+    ///
+    /// # Errors
+    /// There is none, or it cannot.
+    pub(super) fn manifest(&self, number: u64) -> Result<&Manifest, Failure> {
+        let see = "`faramesh policy list` shows every one";
+        let written = self
+            .written
+            .iter()
+            .find(|written| written.number == number)
+            .ok_or_else(|| {
+                Failure::data(format!("no policy was signed under number {number}")).next(see)
+            })?;
+        written.manifest.as_ref().map_err(|why| {
+            Failure::data(format!("manifest {number} cannot be trusted: {why}")).next(see)
+        })
+    }
+}
+
+/// Prints every policy that was signed, the newest first.
+///
+/// # Errors
+/// Nothing was ever applied, or the directory cannot be read.
+pub fn list(global: &Global, output: &Output) -> Result<u8, Failure> {
+    let layout = stack::applied(global)?;
+    let known = Known::of(&layout)?;
+    for written in &known.written {
+        output.line(line(written, known.state(written), output));
+    }
+    let policies = known
+        .written
+        .iter()
+        .map(|written| entry(written, known.state(written)))
+        .collect();
+    output.json(&List {
+        stack: &layout.stack,
+        mode: status::mode(&layout),
+        policies,
+    });
+    Ok(exit::OK)
+}
+
+fn line(written: &Written, state: State, output: &Output) -> String {
+    let (word, paint) = state.words();
+    let state = output.paint(paint, word);
+    let number = written.number;
+    let mut text = match &written.manifest {
+        Ok(manifest) => format!(
+            "{number:>6}  {}  {}  {}  {state}",
+            digest_text(&manifest.digest),
+            Untrusted(&manifest.time),
+            Untrusted(&manifest.signed_by)
+        ),
+        Err(why) => format!(
+            "{number:>6}  {} {}",
+            output.paint(Paint::Bad, "cannot be trusted:"),
+            Untrusted(why)
+        ),
+    };
+    if let Some(why) = &written.refused {
+        text.push_str(&format!(": {}", Untrusted(why)));
+    }
+    text
+}
+
+fn entry(written: &Written, state: State) -> Entry<'_> {
+    let manifest = written.manifest.as_ref().ok();
+    Entry {
+        number: written.number,
+        state,
+        digest: manifest.map(|manifest| digest_text(&manifest.digest)),
+        time: manifest.map(|manifest| manifest.time.as_str()),
+        signed_by: manifest.map(|manifest| manifest.signed_by.as_str()),
+        refused: written.refused.as_deref(),
+        untrusted: written.manifest.as_ref().err().map(String::as_str),
+    }
+}
+
+/// Prints one stored policy as a file that compiles to it again.
+///
+/// # Errors
+/// There is no such policy, or it cannot be trusted.
+pub fn show(global: &Global, args: &ShowPolicyArgs, output: &Output) -> Result<u8, Failure> {
+    let layout = stack::applied(global)?;
+    let known = Known::of(&layout)?;
+    let (digest, manifest) = which(&known, args.which.as_deref())?;
+    let artifact = policies::artifact(&layout, &digest)?;
+    let text = render_policy(&artifact);
+    if output.format() == Format::Text {
+        if let Some(manifest) = manifest {
+            output.line(format!(
+                "# {} {}, signed {} by {}",
+                layout.stack,
+                manifest.number,
+                Untrusted(&manifest.time),
+                Untrusted(&manifest.signed_by)
+            ));
+        }
+        output.line(format!("# {}", digest_text(&digest)));
+        output.line(harmless(text.trim_end_matches('\n')));
+    }
+    output.json(&Shown {
+        stack: &layout.stack,
+        number: manifest.map(|manifest| manifest.number),
+        digest: digest_text(&digest),
+        time: manifest.map(|manifest| manifest.time.as_str()),
+        signed_by: manifest.map(|manifest| manifest.signed_by.as_str()),
+        requires: &artifact.requires,
+        policy: &text,
+    });
+    Ok(exit::OK)
+}
+
+/// The digest that is meant, with its newest manifest.
+fn which<'k>(
+    known: &'k Known,
+    asked: Option<&str>,
+) -> Result<([u8; 32], Option<&'k Manifest>), Failure> {
+    let Some(asked) = asked else {
+        let named = known.in_force().ok_or_else(|| {
+            Failure::data("nothing is in force")
+                .next("name one: `faramesh policy list` shows every one")
+        })?;
+        return known
+            .manifest(named.number)
+            .map(|manifest| (manifest.digest, Some(manifest)));
+    };
+    let digits = asked.strip_prefix("sha256:").unwrap_or(asked);
+    // Numbers are short and digests are long: eight digits are a digest.
+    if digits.len() < DIGEST_DIGITS_MIN
+        && let Ok(number) = asked.parse::<u64>()
+    {
+        return known
+            .manifest(number)
+            .map(|manifest| (manifest.digest, Some(manifest)));
+    }
+    let named = |manifest: &&Manifest| {
+        digits.len() >= DIGEST_DIGITS_MIN && hex(&manifest.digest).starts_with(digits)
+    };
+    let found: Vec<&Manifest> = known
+        .written
+        .iter()
+        .filter_map(|written| written.manifest.as_ref().ok())
+        .filter(named)
+        .collect();
+    let see = "`faramesh policy list` shows every one";
+    match found.split_first() {
+        Some((first, rest)) if rest.iter().all(|other| other.digest == first.digest) => {
+            Ok((first.digest, Some(*first)))
+        }
+        Some(_) => Err(Failure::usage(format!(
+            "several policies begin with `{}`",
+            Untrusted(asked)
+        ))
+        .next("write more digits")),
+        None if digits.len() == DIGEST_DIGITS => unhex(digits)
+            .map(|digest| (digest, None))
+            .ok_or_else(|| Failure::usage("a digest has 64 lower-case hex digits").next(see)),
+        None => Err(
+            Failure::data(format!("no policy was signed under `{}`", Untrusted(asked))).next(see),
+        ),
+    }
+}
+
+/// A policy's text for a terminal: line breaks stay, and nothing else that acts or hides does.
+fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c != '\n' && is_deceptive(c) {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
