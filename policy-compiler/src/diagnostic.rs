@@ -126,6 +126,21 @@ impl Findings {
         }
     }
 
+    /// Takes the findings of a part, their places changed to those of the whole.
+    pub(crate) fn append(&mut self, part: Findings, place: impl Fn(Span) -> Span) {
+        self.errors += part.errors;
+        self.warnings += part.warnings;
+        for mut diagnostic in part.kept {
+            if self.kept.len() >= 2 * KEPT_MAX {
+                break;
+            }
+            for label in &mut diagnostic.labels {
+                label.span = place(label.span);
+            }
+            self.kept.push(diagnostic);
+        }
+    }
+
     pub(crate) const fn has_errors(&self) -> bool {
         self.errors > 0
     }

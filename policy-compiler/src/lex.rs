@@ -75,7 +75,8 @@ pub(crate) const fn is_invisible(character: char) -> bool {
         | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-fn refuse_forbidden(text: &str, diagnostics: &mut Findings) {
+/// Reports what must not stand in a policy of any form.
+pub(crate) fn refuse_forbidden(text: &str, diagnostics: &mut Findings) {
     let mut found = 0_usize;
     let mut characters = text.char_indices().peekable();
     while let Some((at, character)) = characters.next() {

@@ -22,6 +22,7 @@ mod settings;
 pub mod source;
 pub mod syntax;
 mod vocabulary;
+pub mod yaml;
 
 pub use diagnostic::{
     Diagnostic, DiagnosticReport, Label, LabelReport, Severity, Style, render, report,
@@ -32,6 +33,7 @@ pub use source::{Position, SOURCE_BYTES_MAX, SourceFile, SourceMap, Span};
 
 pub use render::policy as render_policy;
 pub use sarif::sarif;
+pub use yaml::{Form, render_json, render_yaml};
 
 use diagnostic::Findings;
 use faramesh_core::policy::artifact;
@@ -92,11 +94,25 @@ pub fn parse(source: &SourceFile) -> (syntax::File, Vec<Diagnostic>) {
         diagnostics.push(too_large(source.text.len()));
         return (syntax::File::default(), diagnostics.into_vec());
     }
-    let tokens = lex::lex(&source.text, &mut diagnostics);
-    let file = parse::parse(&source.text, &tokens, &mut diagnostics);
+    let file = tree(source, &mut diagnostics);
     let mut found = diagnostics.into_vec();
     diagnostic::sort(&mut found);
     (file, found)
+}
+
+/// The tree of a file of whichever form its name says; empty where it is none of that form, which was said.
+fn tree(source: &SourceFile, diagnostics: &mut Findings) -> syntax::File {
+    let text = &source.text;
+    let form = Form::of(&source.name);
+    if let Some(other) = yaml::other_form(text, form) {
+        diagnostics.push(other);
+        return syntax::File::default();
+    }
+    if form != Form::Fms {
+        return yaml::parse(text, form, diagnostics).unwrap_or_default();
+    }
+    let tokens = lex::lex(text, diagnostics);
+    parse::parse(text, &tokens, diagnostics)
 }
 
 fn too_large(bytes: usize) -> Diagnostic {
@@ -110,8 +126,7 @@ pub fn compile(source: &SourceFile, options: &Options) -> Outcome {
         return refused(too_large(source.text.len()));
     }
     let mut diagnostics = Findings::default();
-    let tokens = lex::lex(&source.text, &mut diagnostics);
-    let file = parse::parse(&source.text, &tokens, &mut diagnostics);
+    let file = tree(source, &mut diagnostics);
     let (policy, map) = lower::lower(&source.text, &file, &mut diagnostics);
     let mut artifact = None;
     if !diagnostics.has_errors() {

@@ -1,7 +1,8 @@
 //! The catalogue: every number that the compiler may give, with the page that `faramesh explain` shows.
 //!
 //! A number is never given to another thing once it was released. `E` is an error, `W` a warning; hundreds are rooms:
-//! 00 the text, 01 its structure, 02 settings, 03 rules and conditions, 04 what this version does not hold, 05 limits.
+//! 00 the text, 01 its structure, 02 settings, 03 rules and conditions, 04 what this version does not hold, 05 limits,
+//! 06 the YAML and JSON forms.
 
 use crate::diagnostic::Severity;
 
@@ -89,6 +90,20 @@ numbers! {
     ArtifactRefused = "E0506": "a policy that the daemon would not load", "The compiled policy passed a limit that is checked by the daemon too. The message says which. If no other finding explains it, this is a fault of the compiler: please report it.";
     TooManyWarnings = "W0501": "more warnings", "The first 100 findings are shown. Mend these and run it again.";
     TooManyErrors = "E0505": "more errors", "The first 100 findings are shown. Mend these and run it again.";
+
+    NotYaml = "E0601": "a file that is not YAML", "A file whose name ends in `.yaml` or `.yml` is YAML 1.2. The place named is where it can no longer be read as that. Text with `: `, ` #` or a first character such as `*`, `!`, `&`, `@`, `%` or `{` belongs into quotes.";
+    NotJson = "E0602": "a file that is not JSON", "A file whose name ends in `.json` is JSON and nothing more: double quotes, no comments, no trailing commas. The YAML form has comments.";
+    DuplicateKey = "E0603": "a key given twice", "A key stands once in its mapping. Readers of YAML and JSON differ in which of two they keep, so neither is kept.";
+    YamlAlias = "E0604": "an anchor, an alias or a merge key", "A policy says what it says in the place where it says it. An alias says what stands elsewhere, and a few lines of aliases can stand for gigabytes. Write the value out. A pattern that starts with `*` belongs into quotes: `\"*\"`.";
+    YamlTag = "E0605": "a tag or a directive", "Tags (`!!str`, `!x`) and directives (`%YAML`) change how YAML is read. Policies have neither. Text that starts with `!` belongs into quotes.";
+    SeveralDocuments = "E0606": "several documents in one file", "A policy is one document. What stands behind a second `---` would be a second policy.";
+    BadKey = "E0607": "a key that is not text", "Keys are text. A number, `true`, `null`, a list or a mapping as a key is read differently by different readers: put it into quotes if it is a name.";
+    AmbiguousScalar = "E0608": "a value that versions of YAML read differently", "Without quotes, `yes`, `no`, `on`, `off`, `y` and `n` are true or false in YAML 1.1 and text in YAML 1.2; `010` is eight or ten; `1:30` is ninety or text. Write `true` or `false`, a plain decimal number, or quotes.";
+    YamlTab = "E0609": "a tab where YAML is indented", "YAML is indented with spaces; how wide a tab is, nobody knows.";
+    DocumentTooDeep = "E0610": "a document that is too deep or too large", "Lists and mappings nest at most 64 deep, and a document has at most two million values. Nobody reviews more.";
+    UnknownKey = "E0611": "an unknown key", "Every key of a policy must be known: one that were skipped would be a protection that is not there. The message names the nearest known one.";
+    WrongShape = "E0612": "a value of another shape", "The key is known and takes something else: the label says what. Lists of blocks are lists of mappings; conditions are text in the policy language.";
+    OtherForm = "E0613": "a file of another form", "The file's name says how it is read: `.yaml` and `.yml` as YAML, `.json` as JSON, every other as the policy language. This one looks like another of the three.";
 }
 
 impl Number {

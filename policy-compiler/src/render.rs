@@ -135,7 +135,7 @@ pub(crate) fn rule(rule: &Rule) -> String {
     out
 }
 
-fn effect(word: &str) -> &str {
+pub(crate) fn effect(word: &str) -> &str {
     match vocabulary::effect(word) {
         Some(RuleEffect::Permit) => "permit",
         Some(RuleEffect::Defer) => "defer",
@@ -171,7 +171,8 @@ fn pattern(tool: &str) -> String {
     quoted
 }
 
-fn text(value: &str, out: &mut String) {
+/// In quotes, escaped.
+pub(crate) fn text(value: &str, out: &mut String) {
     out.push('"');
     for character in value.chars() {
         match character {
@@ -183,6 +184,13 @@ fn text(value: &str, out: &mut String) {
         }
     }
     out.push('"');
+}
+
+/// A condition in one line.
+pub(crate) fn condition(condition: &Expr) -> String {
+    let mut out = String::new();
+    expression(condition, Binding::Or, &mut out);
+    out
 }
 
 /// How tightly a place binds; what binds less tightly stands in parentheses there.

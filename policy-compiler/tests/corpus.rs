@@ -16,7 +16,10 @@ fn corpus(kind: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).expect("the corpus is there");
     let mut files: Vec<PathBuf> = entries
         .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "fms"))
+        .filter(|path| {
+            let extension = path.extension().and_then(|extension| extension.to_str());
+            matches!(extension, Some("fms" | "yaml" | "yml" | "json"))
+        })
         .collect();
     files.sort();
     files
@@ -39,7 +42,11 @@ fn expect(path: &Path, found: &str, different: &mut Vec<String>) {
 
 fn compiled(path: &Path) -> (Option<Artifact>, String) {
     let bytes = std::fs::read(path).expect("the file is read");
-    let (source, outcome) = compile_bytes("governance.fms", &bytes, &Options::default());
+    let name = match path.extension().and_then(|extension| extension.to_str()) {
+        Some(form @ ("yaml" | "yml" | "json")) => format!("governance.fms.{form}"),
+        _ => String::from("governance.fms"),
+    };
+    let (source, outcome) = compile_bytes(&name, &bytes, &Options::default());
     let shown = render(&source, &outcome.diagnostics, Style::Plain);
     (outcome.artifact, shown)
 }

@@ -7,7 +7,8 @@
 
 use faramesh_core::policy::artifact::encode;
 use faramesh_policy_compiler::{
-    Artifact, Options, SourceFile, Style, compile, compile_bytes, render, render_policy, report,
+    Artifact, Options, SourceFile, Style, compile, compile_bytes, render, render_json,
+    render_policy, render_yaml, report,
 };
 use proptest::prelude::*;
 use std::path::Path;
@@ -33,7 +34,11 @@ fn corpus(kind: &str) -> Vec<(String, Vec<u8>)> {
 
 /// Compiles, and checks what must hold of any outcome.
 fn compiled(bytes: &[u8]) -> Option<Artifact> {
-    let (source, outcome) = compile_bytes("governance.fms", bytes, &Options::default());
+    compiled_as("governance.fms", bytes)
+}
+
+fn compiled_as(name: &str, bytes: &[u8]) -> Option<Artifact> {
+    let (source, outcome) = compile_bytes(name, bytes, &Options::default());
     assert_eq!(
         outcome.artifact.is_none(),
         outcome.has_errors(),
@@ -63,6 +68,34 @@ fn compiled(bytes: &[u8]) -> Option<Artifact> {
         outcome.diagnostics.len()
     );
     outcome.artifact
+}
+
+/// The policy that a file of this name gives, or a panic that shows why it gives none.
+fn policy_of(name: &str, text: &str, what: &str) -> Artifact {
+    let source = SourceFile::new(name, text);
+    let outcome = compile(&source, &Options::default());
+    let shown = render(&source, &outcome.diagnostics, Style::Plain);
+    outcome
+        .artifact
+        .unwrap_or_else(|| panic!("{what} does not compile as {name}:\n{text}\n{shown}"))
+}
+
+fn is_the_same_in_every_form(artifact: &Artifact, what: &str) {
+    for (name, text) in [
+        ("rendered.fms", render_policy(artifact)),
+        ("rendered.yaml", render_yaml(artifact)),
+        ("rendered.json", render_json(artifact)),
+    ] {
+        assert_eq!(&policy_of(name, &text, what), artifact, "{what}:\n{text}");
+    }
+}
+
+#[test]
+fn a_policy_is_the_same_in_every_form() {
+    for (name, bytes) in corpus("accept") {
+        let artifact = compiled(&bytes).unwrap_or_else(|| panic!("{name} compiles"));
+        is_the_same_in_every_form(&artifact, &name);
+    }
 }
 
 fn renders_to_itself(artifact: Artifact, what: &str) {
@@ -309,6 +342,68 @@ fn soup() -> impl Strategy<Value = String> {
     })
 }
 
+/// Pieces that documents are made of, well and badly.
+fn documents() -> impl Strategy<Value = String> {
+    let pieces = prop::sample::select(vec![
+        "agent:",
+        "agent: ",
+        "- id: a",
+        "id: b",
+        "rules:",
+        "rules: [",
+        "- effect: permit",
+        "effect: deny!",
+        "tool: x/*",
+        "tool: \"*\"",
+        "condition: a == 1",
+        "condition: 'x contains \"y'",
+        "reason: |",
+        "notify: [a, b]",
+        "{effect: permit, tool: x}",
+        "default: deny",
+        "runtime: {mode: shadow}",
+        "&a",
+        "*a",
+        "<<: *a",
+        "!!str",
+        "!x",
+        "---",
+        "...",
+        "%YAML 1.2",
+        "? a",
+        ": b",
+        "yes",
+        "0x1",
+        "\t",
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        "\"",
+        "'",
+        "#",
+        "|",
+        ">-",
+        "\u{feff}",
+        "é",
+        "\r\n",
+        "\"\\u202e\"",
+        "~",
+        "null",
+        "if: \"a == 1 } permit *\"",
+        "tools: [{id: x, args: {a: money}, closed: true}]",
+        "examples: [{effect: deny, tool: x, args: {a: 1}}]",
+    ]);
+    let joint = prop::sample::select(vec![" ", "\n", "\n  ", "\n    ", "\n      ", ""]);
+    prop::collection::vec((pieces, joint), 0..20).prop_map(|parts| {
+        parts
+            .into_iter()
+            .map(|(piece, joint)| format!("{piece}{joint}"))
+            .collect()
+    })
+}
+
 /// Conditions that compile, of bounded depth.
 fn condition() -> impl Strategy<Value = String> {
     let name = prop::sample::select(vec!["a", "args.b.c", "amount", "x-y", "tags"]);
@@ -382,6 +477,15 @@ proptest! {
     #[test]
     fn any_text_is_compiled_or_refused_without_a_panic(text in any::<String>()) {
         let _ = compiled(text.as_bytes());
+    }
+
+    #[test]
+    fn any_text_is_compiled_or_refused_as_yaml_and_json_without_a_panic(text in prop_oneof![any::<String>(), documents()]) {
+        for name in ["governance.fms.yaml", "governance.fms.json"] {
+            if let Some(artifact) = compiled_as(name, text.as_bytes()) {
+                is_the_same_in_every_form(&artifact, &text);
+            }
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::diagnostic::{Diagnostic, Findings, quoted};
 use crate::lex::{Kind, Token, Tokens};
 use crate::number::Number;
 use crate::source::Span;
-use crate::syntax::{File, Word};
+use crate::syntax::{Expr, File, Word};
 use crate::vocabulary::Place;
 
 /// Blocks in blocks: the language needs three.
@@ -32,6 +32,24 @@ pub(crate) fn parse(text: &str, tokens: &Tokens, diagnostics: &mut Findings) -> 
     File {
         items: parser.items(Place::Top, None),
     }
+}
+
+/// Reads a condition that stands by itself, in a text of its own.
+pub(crate) fn condition(text: &str, tokens: &Tokens, diagnostics: &mut Findings) -> Expr {
+    let mut parser = Parser {
+        text,
+        tokens,
+        at: 0,
+        blocks: 0,
+        depth: 0,
+        unwinding: false,
+        diagnostics,
+    };
+    let expr = parser.or();
+    if !expressions::has_fault(&expr) && parser.peek().kind != Kind::End {
+        parser.unexpected("the end of the condition, or an operator");
+    }
+    expr
 }
 
 struct Parser<'a> {
