@@ -782,6 +782,16 @@ fn condition(tests: usize, depth: usize, chance: &mut Chance, out: &mut Vec<Op>)
     }
 }
 
+/// One test, or a few that must all hold.
+fn conjunction(tests: usize, chance: &mut Chance) -> Vec<Op> {
+    let mut ops = vec![Op::Test(chance.below(tests) as u32)];
+    for _ in 0..chance.below(3) {
+        condition(tests, usize::from(chance.one_in(4)), chance, &mut ops);
+        ops.push(Op::And);
+    }
+    ops
+}
+
 fn rule(tests: usize, patterns: &[&str], chance: &mut Chance) -> Rule {
     let mut ops = Vec::new();
     if !chance.one_in(4) {
@@ -839,16 +849,28 @@ fn schemas(chance: &mut Chance) -> Vec<ToolSchema> {
 }
 
 fn artifact(shape: Shape, patterns: &[&str], chance: &mut Chance) -> Artifact {
+    // Now and then so many rules for one tool that they are found by their values.
+    let crowded = chance.one_in(4);
     let mut tests: Vec<Test> = Vec::new();
-    for _ in 0..6 {
+    for _ in 0..if crowded { 40 } else { 6 } {
         let test = test(shape, chance);
         if !tests.contains(&test) {
             tests.push(test);
         }
     }
-    let rules = (0..chance.below(9))
-        .map(|_| rule(tests.len(), patterns, chance))
-        .collect();
+    let rules = if crowded {
+        let patterns = [chance.pick(patterns), chance.pick(patterns)];
+        (0..20 + chance.below(40))
+            .map(|_| Rule {
+                condition: conjunction(tests.len(), chance),
+                ..rule(tests.len(), &patterns, chance)
+            })
+            .collect()
+    } else {
+        (0..chance.below(9))
+            .map(|_| rule(tests.len(), patterns, chance))
+            .collect()
+    };
     let agent = AgentPolicy {
         name: "bot".to_owned(),
         run_as: None,

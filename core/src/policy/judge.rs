@@ -55,7 +55,9 @@ fn judge<'s, 'q>(facts: Facts<'q>, scratch: &'s mut Scratch) -> Verdict<'s, 'q> 
     let tool = facts.question.attested.call().tool();
     let mut asking = Asking::begin(facts, scratch);
     let (mut best, mut base, mut hard) = (None::<(u32, &Rule)>, None, false);
-    for (number, rule) in rules.candidates(tool) {
+    let index = rules.index();
+    index.draw(&mut asking, tool);
+    while let Some((number, rule)) = index.next(asking.seen, tool, &rules.policy.rules) {
         let truth = asking.condition(&rule.condition, rules.skips(number, &rule.condition));
         if truth == Truth::No {
             continue;

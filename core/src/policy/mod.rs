@@ -7,6 +7,7 @@ pub(crate) mod facts;
 mod globs;
 mod index;
 mod judge;
+mod keys;
 pub mod pattern;
 mod scratch;
 
@@ -15,9 +16,7 @@ pub use facts::Supposed;
 pub use judge::Verdict;
 pub use scratch::Scratch;
 
-use crate::policy::artifact::{
-    AgentPolicy, Artifact, ArtifactInvalid, Ask, Field, Op, Rule, Runtime,
-};
+use crate::policy::artifact::{AgentPolicy, Artifact, ArtifactInvalid, Ask, Field, Op, Runtime};
 use crate::policy::index::Index;
 use regex::Regex;
 
@@ -141,7 +140,7 @@ impl Loaded {
             .zip(&agent.schemas)
             .filter(|(_, schema)| schema.closed);
         Ok(Loaded {
-            index: Index::new(&agent.rules),
+            index: Index::new(agent),
             skips_from,
             skips,
             closed: closed.map(|(place, _)| place).collect(),
@@ -157,9 +156,8 @@ impl Loaded {
 }
 
 impl<'p> Rules<'p> {
-    /// The rules whose pattern matches the tool, `deny!` first, else in file order, with their place in the file.
-    pub(crate) fn candidates(self, tool: &str) -> impl Iterator<Item = (u32, &'p Rule)> {
-        self.loaded.index.candidates(tool, &self.policy.rules)
+    pub(crate) const fn index(self) -> &'p Index {
+        &self.loaded.index
     }
 
     /// How a rule's condition is cut short; see [`conditions::skips`].

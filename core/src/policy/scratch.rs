@@ -4,6 +4,8 @@
 //! notes, and what was allocated stays.
 
 use crate::policy::conditions::Truth;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 /// Memory for decisions, one after the other. It grows to what the largest policy needed and is then not allocated
 /// again.
@@ -25,6 +27,18 @@ pub struct Scratch {
     pub(crate) possible: Vec<u32>,
     /// Places of the closed schemas that speak of the tool.
     pub(crate) closed: Vec<u32>,
+    /// Lists of rules that are still to be asked, the one with the lowest rank on top.
+    pub(crate) drawn: BinaryHeap<Reverse<Cursor>>,
+}
+
+/// What is left of a list of ranks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Cursor {
+    /// The first.
+    pub(crate) rank: u32,
+    /// Where the one behind it stands, and where the list ends.
+    pub(crate) next: u32,
+    pub(crate) to: u32,
 }
 
 /// The lowest bits of a kept truth say which it is.
@@ -48,6 +62,11 @@ impl Scratch {
         self.missing.clear();
         self.possible.clear();
         self.closed.clear();
+        self.drawn.clear();
+    }
+
+    pub(crate) fn draw(&mut self, list: Cursor) {
+        self.drawn.push(Reverse(list));
     }
 
     /// What a test came out as, if it was put in this decision.
