@@ -27,7 +27,8 @@ fn list(world: &World) -> Vec<Value> {
         .faramesh(&["policy", "list", "--format", "json"])
         .exits(0)
         .json();
-    report["policies"].as_array().unwrap().clone()
+    let policies = report.get("policies").unwrap();
+    policies.as_array().unwrap().clone()
 }
 
 fn states(world: &World) -> Vec<(u64, String)> {
