@@ -2,7 +2,8 @@
 //!
 //! A number is never given to another thing once it was released. `E` is an error, `W` a warning; hundreds are rooms:
 //! 00 the text, 01 its structure, 02 settings, 03 rules and conditions, 04 what this version does not hold, 05 limits,
-//! 06 the YAML and JSON forms.
+//! 06 the YAML and JSON forms. E0402 (clauses) and E0405 (operators) said what earlier versions did not hold, and are not
+//! given again.
 
 use crate::diagnostic::Severity;
 
@@ -50,7 +51,7 @@ numbers! {
     UnclosedBlock = "E0102": "a brace without its partner", "Every `{` needs its `}`, every `(` its `)`, every `[` its `]`. The label shows the one that was opened.";
     UnknownEffect = "E0103": "an unknown effect", "A rule starts with `permit`, `defer`, `deny` or `deny!`; `allow` and `approve` mean permit, `block` and `reject` mean deny. Nothing else is guessed.";
     UnknownWord = "E0104": "an unknown block or setting", "Every word of a policy must be known: one that were skipped would be a protection that is not there. The message names the nearest known one.";
-    UnknownClause = "E0105": "an unknown clause in a rule", "After its tool a rule may have `if` (or `when`), `reason` and `notify`, in any order.";
+    UnknownClause = "E0105": "an unknown clause in a rule", "After its tool a rule may have `if` (or `when`), `method`, `host`, `port`, `path`, `query`, `header`, `door`, `reason`, `notify` and `reeval`, in any order.";
     MissingTool = "E0106": "a rule without a tool", "After the effect stands the tool that the rule speaks of: `stripe/refund`, `stripe/*`, or `*` for every tool.";
     BadPattern = "E0107": "a tool pattern that is none", "A pattern is `*`, or segments joined by `/`. `*` inside a segment stands for one or more characters of that segment, `/*` at the end for everything below. `**` and empty segments do not exist.";
     TooDeep = "E0108": "nested too deeply", "Conditions nest at most 64 deep, blocks at most 16. A condition that deep is not reviewed by anybody: split it into rules.";
@@ -64,13 +65,26 @@ numbers! {
     BadName = "E0206": "a name that is none", "Names have 1 to 128 characters, without spaces at the ends.";
     ModelNotEnforced = "W0201": "`model` describes and does not bind", "`model` inside an agent is kept as a description. Which model an agent really uses is not checked by this version.";
 
-    UnknownVariable = "E0301": "an unknown variable", "Variables are `tool`, `agent` and `args.…`; a bare name is an argument of the call. Words that name facts of other kinds (`session`, `time`, `principal`, …) are not arguments and cannot be read by this version.";
+    UnknownVariable = "E0301": "an unknown variable", "Variables are `tool`, `action`, `agent`, `model`, `args.…`, and what stands below `time`, `session`, `principal`, `query`, `headers`, `selectors`, `delegation` and `enforcement`. Any other bare name is an argument of the call. Below a reserved word every name is known or refused.";
     NotACondition = "E0302": "a condition that asks nothing", "A condition compares, tests or asks: `amount < 500`, `currency in [\"eur\"]`, `has to`, or the name of an argument that is true or false.";
     BadOperand = "E0303": "a comparison of things that cannot be compared", "Less and greater compare numbers, amounts, durations and sizes. `matches` takes a regular expression in quotes, `in` a list. Arguments stand on one side at least: two constants need no asking.";
     BadRegex = "E0304": "a regular expression that does not compile", "Regular expressions have the syntax of the Rust `regex` crate: no look-around, no back-references. They search; write `^` and `$` to match the whole.";
     BadList = "E0305": "a list that cannot be tested", "A list in a condition has at least one element, and all are numbers, all text, or all true/false.";
     ChainedComparison = "E0306": "a chain of comparisons", "`1 < x < 5` does not mean what it says anywhere. Write `x > 1 and x < 5`.";
     DuplicateClause = "E0307": "a clause given twice", "A rule has one `if` and one `reason`. Join conditions with `and`.";
+    UndeclaredArgument = "E0320": "an argument that its tool does not have", "The `tool` block that holds for all tools of this rule is `closed` and does not declare the argument, so no call can have it. Correct the name, or declare it: `arg name: text`.";
+    TypeMismatch = "E0321": "a test that the types make impossible", "One side is known to be of another type than the other: by the `tool` block that declares the argument, or because the variable always is. An amount is never text or true, a duration is no amount. No call could make such a test true or false, so a rule with it would only ever be unsure. A plain number may be compared with numbers of every unit.";
+    EmptyExpression = "E0322": "a regular expression that matches no text", "`^` is the start of the text and `$` its end: what stands before a `^` or behind a `$` can never be there. A sign that is meant as itself has a backslash before it, `\\\\$` in a string.";
+    BadCall = "E0323": "a function that is called in another way", "The message shows how the function is written. Windows are durations with their unit, `window=1h`; tools are written as in a rule; arguments are named, not quoted.";
+    UnknownFunction = "E0324": "an unknown function", "Functions are `purpose`, `session.sum`, `session.count`, `session.denials`, `history.within`, `len` and `contains`, and the older `history_contains_within`, `history_tool_count`, `deny_count_within`, `args_array_len`, `args_array_contains` and `args_array_any_match`.";
+    BadTime = "E0325": "a text that is no such time", "`time.weekday` is 1 (Monday) to 7 or a day's name, `time.month` 1 to 12 or a month's name, both in full or in three letters; `time.now` is compared with a time such as `\"2026-01-31T12:00:00Z\"`. The other parts of the time are numbers.";
+    BadClause = "E0326": "a value that the clause does not take", "`method` takes methods of HTTP, `host` a name or `*.` and a name, `port` 1 to 65535, `path` a path that starts with `/` in which `*` stands as in a tool's pattern, `query` and `header` a name and the whole value, `door` the name of a door, `reeval` true or false.";
+    BadSchema = "E0327": "a tool's schema that says nothing", "A `tool` block names the tool or a pattern and has lines `arg NAME: KIND`, `arg NAME: KIND required`, and `closed` where there are no other arguments. Kinds are `any bool number money duration size text list object path path.read path.edit`.";
+    BadPathRule = "E0328": "a glob that matches no path", "Path rules are compared with normalised paths: relative ones without `.` and `..`, absolute ones from `/`. `*` stands for characters within a segment, `**` for whole segments.";
+    BadRedaction = "E0329": "a redaction that names no argument", "`redact TOOL args: [\"a\", \"b.c\"]` names the tools and the arguments that records do not keep.";
+    UnknownLayer = "E0330": "an unknown layer of enforcement", "`require enforcement` and `enforcement.…` name layers that a launch measures from inside the confined process, such as `landlock.fs.write`. `faramesh status` lists what was measured.";
+    ExampleFails = "E0331": "an example that comes out otherwise", "Examples are calls with the decision that the policy must give them. They are put to the compiled policy whenever it is compiled. Either the policy does not mean what was meant, or the example does not: the message shows what came out and which rule decided.";
+    BadExample = "E0332": "an example that is no call", "An example is an effect, a tool's full name and its arguments: `permit stripe/refund { amount: 80 }`. A code may follow, and `given { time.hour: 3 }` for facts beside the arguments.";
     DoubtfulName = "W0301": "a name that is nearly a variable", "A bare name is an argument of the call. This one is nearly the name of a variable. If the argument is meant, write `args.` before it.";
     UnreachableRule = "W0302": "a rule that never applies", "The first rule that matches decides. An earlier rule without a condition speaks of all these tools already, so this one is never reached.";
     AbsentFieldDenies = "W0303": "a rule for every tool that tests an argument", "A test of an argument that a call does not have is neither yes nor no, and then the stricter answer holds: this rule refuses every tool that lacks the argument. Write `has args.x and …` to leave such tools alone.";
@@ -78,11 +92,13 @@ numbers! {
     ClaimedFact = "W0305": "a permit that rests on what the caller claims", "In a condition `host` and `method` are arguments of the call, as the caller states them. Nobody compares them with the request that is really made. Write `args.` before the name to say that this is meant.";
     ConstantCondition = "W0306": "a condition that is always the same", "This condition does not depend on the call.";
 
+    NeverHolds = "W0320": "a condition that nothing satisfies", "No value makes this condition true, so the rule never decides. Where an argument that it tests is missing it is still neither true nor false, and a rule that denies then refuses for nothing. Mend the condition or remove the rule.";
+    UnknownAtDoor = "W0321": "a denial that rests on what one door cannot know", "`method`, `host`, `port`, `path`, `query` and `header` are facts of the request that is really sent. At door `govern` there is no request yet: whether this rule applies is unknown there, and the stricter answer holds. Write `door egress` in the rule to speak of requests only.";
+    RedactedDeferral = "W0322": "a deferral that rests on what its approver cannot see", "The argument decides that a person is asked, and `redact` keeps it from every record and so from that person. Redact another argument, or let the rule rest on one that is shown.";
+
     BlockNotSupported = "E0401": "a block or setting of the language that this version does not hold", "Nothing written is ever dropped: what this version cannot enforce, it does not compile. Remove it, and know that the protection is not there.";
-    ClauseNotSupported = "E0402": "a clause of the language that this version does not hold", "A rule without its clause would be another rule, so it does not compile.";
-    VariableNotSupported = "E0403": "a variable that this version cannot supply", "No door of this version knows this fact. A rule that tests it would never be sure.";
-    FunctionNotSupported = "E0404": "a function that this version does not hold", "Functions over the session's history and lists belong to later versions.";
-    OperatorNotSupported = "E0405": "an operator that this version does not hold", "This version has `== != < <= > >= in matches contains has and or not`. A prefix is `matches \"^…\"`, a suffix `matches \"…$\"`.";
+    VariableNotSupported = "E0403": "a variable that no door of this policy can supply", "Nothing that this policy declares vouches for the fact, so a rule that tests it would never be sure. `principal` needs an `identity` block, a selector its `selector` block.";
+    FunctionNotSupported = "E0404": "a function that is not part of the language here", "`history_sequence` of older files asked for an order of calls. Which calls were permitted and when is kept, their order is not asked: join several `history.within(tool, 1h)` with `and`.";
 
     TooManyRules = "E0501": "too many rules", "An agent has at most 100,000 rules. Rules that differ only in a tool's name are usually one rule with a pattern.";
     TooManyTests = "E0502": "too many tests in a condition", "A condition has at most 1,024 tests, which bounds the cost of a decision. Lists in `in […]` count as one test.";

@@ -9,6 +9,8 @@ use crate::vocabulary;
 use faramesh_core::policy::artifact::{
     AgentPolicy, Artifact, Mode, Op, Profile, RuleEffect, Runtime,
 };
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 /// A policy as a file in one form: compiling it gives the same policy again, but for the lines of its rules. Comments
 /// are not in an artifact, and so not in this.
@@ -110,6 +112,9 @@ pub(crate) fn rule(rule: &Rule) -> String {
         out.push(' ');
         out.push_str(&pattern(&tool.text));
     }
+    for word in ["door", "method", "host", "port", "path", "query", "header"] {
+        request(rule, word, &mut out);
+    }
     let condition = rule.clauses.iter().find_map(|clause| match &clause.body {
         ClauseBody::Condition(condition) => Some(condition),
         ClauseBody::Value(_) | ClauseBody::Pair { .. } => None,
@@ -119,20 +124,77 @@ pub(crate) fn rule(rule: &Rule) -> String {
         expression(condition, Binding::Or, &mut out);
     }
     for word in ["reason", "notify"] {
-        for clause in rule
-            .clauses
-            .iter()
-            .filter(|clause| clause.keyword.text == word)
-        {
-            if let ClauseBody::Value(value) = &clause.body {
-                out.push(' ');
-                out.push_str(word);
-                out.push(' ');
-                text(&shown(value), &mut out);
+        for value in each_once(rule, word, |value| in_quotes(&shown(value))) {
+            let _ = write!(out, " {word} {value}");
+        }
+    }
+    if each_once(rule, "reeval", shown).contains("true") {
+        out.push_str(" reeval true");
+    }
+    out
+}
+
+/// The values of a clause's word, sorted, each once: their order in the file says nothing.
+fn each_once(rule: &Rule, word: &str, write: impl Fn(&Value) -> String) -> BTreeSet<String> {
+    let of_word = rule
+        .clauses
+        .iter()
+        .filter(|clause| clause.keyword.text == word);
+    of_word
+        .filter_map(|clause| match &clause.body {
+            ClauseBody::Value(value) => Some(write(value)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// A clause about the request that is really sent, or the door.
+fn request(rule: &Rule, word: &str, out: &mut String) {
+    let mut pairs = BTreeSet::new();
+    for clause in &rule.clauses {
+        if let ClauseBody::Pair { key, value } = &clause.body {
+            let header = clause.keyword.text != "query";
+            if header == (word == "header") && matches!(word, "query" | "header") {
+                let mut pair = String::from(word);
+                pair.push(' ');
+                let key = if header {
+                    key.text.to_ascii_lowercase()
+                } else {
+                    key.text.clone()
+                };
+                text(&key, &mut pair);
+                pair.push('=');
+                text(&shown(value), &mut pair);
+                pairs.insert(pair);
             }
         }
     }
-    out
+    for pair in pairs {
+        out.push(' ');
+        out.push_str(&pair);
+    }
+    for value in each_once(rule, word, |value| match (&value.kind, word) {
+        (ValueKind::List(methods), _) => {
+            let methods: BTreeSet<String> = methods
+                .iter()
+                .map(|method| shown(method).to_ascii_uppercase())
+                .collect();
+            let methods: Vec<String> = methods.into_iter().collect();
+            format!("[{}]", methods.join(", "))
+        }
+        (_, "method") => shown(value).to_ascii_uppercase(),
+        (_, "port" | "door") => shown(value),
+        (_, "host") => in_quotes(&shown(value).to_ascii_lowercase()),
+        _ => in_quotes(&shown(value)),
+    }) {
+        let _ = write!(out, " {word} {value}");
+    }
+}
+
+fn in_quotes(value: &str) -> String {
+    let mut quoted = String::new();
+    text(value, &mut quoted);
+    quoted
 }
 
 pub(crate) fn effect(word: &str) -> &str {

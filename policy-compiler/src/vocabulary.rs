@@ -374,53 +374,14 @@ pub(crate) fn effect(word: &str) -> Option<RuleEffect> {
         .map(|(_, effect)| *effect)
 }
 
-/// Words that start a clause of a rule, and why this version does not hold it.
-pub(crate) const CLAUSES: &[(&str, Option<&str>)] = &[
-    ("if", None),
-    ("when", None),
-    ("reason", None),
-    ("notify", None),
-    (
-        "reeval",
-        Some("a deferral cannot be approved, so there is nothing to decide again"),
-    ),
-    ("method", Some(NO_REQUEST)),
-    ("host", Some(NO_REQUEST)),
-    ("port", Some(NO_REQUEST)),
-    ("path", Some(NO_REQUEST)),
-    ("query", Some(NO_REQUEST)),
-    ("header", Some(NO_REQUEST)),
-    ("headers", Some(NO_REQUEST)),
-    ("door", Some("there is one door, `govern`")),
-];
-const NO_REQUEST: &str = "no door sees the request that is really sent";
-
-pub(crate) fn clause(word: &str) -> Option<Option<&'static str>> {
-    CLAUSES
-        .iter()
-        .find(|(name, _)| *name == word)
-        .map(|(_, absent)| *absent)
-}
-
-/// First words of names that are not arguments, and why this version cannot read them.
-pub(crate) const RESERVED: &[(&str, &str)] = &[
-    ("action", "no door supplies it"),
-    ("delegation", "calls between agents are not governed"),
-    ("enforcement", "rules cannot rest on measured enforcement"),
-    ("headers", NO_REQUEST),
-    ("model", "no door sees which model is used"),
-    ("principal", "no identity provider is asked"),
-    ("query", NO_REQUEST),
-    ("selectors", "no outside source of facts is asked"),
-    ("session", "nothing is counted across calls"),
-    ("time", "rules cannot rest on the clock"),
+/// Words that start a clause of a rule.
+pub(crate) const CLAUSES: &[&str] = &[
+    "if", "when", "reason", "notify", "reeval", "method", "host", "port", "path", "query",
+    "header", "headers", "door",
 ];
 
-pub(crate) fn reserved(word: &str) -> Option<&'static str> {
-    RESERVED
-        .iter()
-        .find(|(name, _)| *name == word)
-        .map(|(_, why)| *why)
+pub(crate) fn clause(word: &str) -> Option<&'static str> {
+    CLAUSES.iter().copied().find(|clause| *clause == word)
 }
 
 /// Bare names that published policies use for arguments: never taken for a misspelt variable.
@@ -480,15 +441,15 @@ pub(crate) fn near_variable(name: &str) -> Option<&'static str> {
 pub(crate) const CONNECTIVES: &[&str] = &["and", "or", "not", "in", "matches", "contains", "has"];
 
 /// The candidate that differs least, if it differs little: at most two edits, and one in three letters.
-pub(crate) fn nearest(
+pub(crate) fn nearest<'w>(
     word: &str,
-    candidates: impl Iterator<Item = &'static str>,
-) -> Option<&'static str> {
+    candidates: impl Iterator<Item = &'w str>,
+) -> Option<&'w str> {
     if word.len() > NEAR_BYTES_MAX {
         return None;
     }
     let lower = word.to_ascii_lowercase();
-    let mut best: Option<(usize, &'static str)> = None;
+    let mut best: Option<(usize, &'w str)> = None;
     for candidate in candidates.filter(|candidate| *candidate != word) {
         let most = (candidate.len().min(word.len()) / 3).min(2);
         if candidate.len().abs_diff(word.len()) > most {

@@ -2,7 +2,13 @@
 //!
 //! Invariant: every item of the tree is lowered or becomes a finding; there is no arm that skips.
 
+mod clauses;
+mod declared;
+mod demands;
 mod rules;
+
+pub(crate) use declared::{Declared, Declares};
+pub(crate) use demands::layer_fault;
 
 use crate::check;
 use crate::conditions::Tables;
@@ -24,6 +30,9 @@ pub(crate) struct LoweredRule {
     pub(crate) rule: Rule,
     pub(crate) head: Span,
     pub(crate) condition: Option<Span>,
+    #[expect(dead_code, reason = "the checks that use it come next")]
+    /// The first clause about the request or the door.
+    pub(crate) request: Option<Span>,
     pub(crate) claimed: Vec<Word>,
 }
 
@@ -57,7 +66,17 @@ struct Draft {
     rules: Vec<LoweredRule>,
     rules_seen: usize,
     tables: Tables,
+    declared: Declared,
     given: Given,
+}
+
+impl Draft {
+    fn over(declared: Declared) -> Draft {
+        Draft {
+            declared,
+            ..Draft::default()
+        }
+    }
 }
 
 impl Lowering<'_> {
@@ -80,12 +99,12 @@ impl Lowering<'_> {
         let mut runtime = Runtime::default();
         let mut runtime_given = Given::default();
         let mut agents: Vec<(Span, AgentPolicy)> = Vec::new();
-        let mut flat = Draft::default();
+        let mut flat = Draft::over(Declared::of(&file.items, &file.items));
         let mut flat_item = None;
         for item in &file.items {
             match item {
                 Item::Block(block) if block.keyword.text == "agent" => {
-                    agents.extend(self.agent(block))
+                    agents.extend(self.agent(block, &file.items))
                 }
                 Item::Block(block) if block.keyword.text == "runtime" => {
                     self.runtime(block, &mut runtime, &mut runtime_given);
@@ -155,9 +174,9 @@ impl Lowering<'_> {
         agents.into_iter().map(|(_, agent)| agent).collect()
     }
 
-    fn agent(&mut self, block: &Block) -> Option<(Span, AgentPolicy)> {
+    fn agent(&mut self, block: &Block, file: &[Item]) -> Option<(Span, AgentPolicy)> {
         let named = self.take(settings::agent_name(&block.labels, block.head));
-        let mut draft = Draft::default();
+        let mut draft = Draft::over(Declared::of(file, &block.items));
         for item in &block.items {
             self.agent_item(item, Place::Agent, &mut draft);
         }

@@ -1,7 +1,8 @@
 //! Rules: pattern, clauses and condition to what the core decides by.
 
+use super::clauses::ClauseTest;
 use super::{Draft, LoweredRule, Lowering};
-use crate::conditions;
+use crate::conditions::{self, Scope, Tables};
 use crate::diagnostic::{Diagnostic, quoted};
 use crate::number::Number;
 use crate::render;
@@ -9,10 +10,10 @@ use crate::source::Span;
 use crate::syntax::{Clause, ClauseBody, Rule as RuleSyntax, Value, ValueKind, Word};
 use crate::vocabulary;
 use faramesh_core::policy::artifact::{
-    LIST_MAX, LONG_TEXT_BYTES_MAX, RULES_MAX, Rule, TEXT_BYTES_MAX,
+    LIST_MAX, LONG_TEXT_BYTES_MAX, Op, RULES_MAX, Rule, TEXT_BYTES_MAX,
 };
 use faramesh_core::policy::pattern;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 impl Lowering<'_> {
     pub(super) fn rule(&mut self, syntax: &RuleSyntax, draft: &mut Draft) {
@@ -28,13 +29,17 @@ impl Lowering<'_> {
             return;
         }
         let clauses = self.clauses(&syntax.clauses);
+        let tool = syntax.tool.as_ref().and_then(|tool| self.pattern(tool));
+        let scope = Scope {
+            declared: &draft.declared,
+            pattern: tool.as_deref().unwrap_or("*"),
+        };
         let condition = clauses.condition.map(|(span, condition)| {
             (
                 span,
-                conditions::lower(condition, &mut draft.tables, self.diagnostics),
+                conditions::lower(condition, scope, &mut draft.tables, self.diagnostics),
             )
         });
-        let tool = syntax.tool.as_ref().and_then(|tool| self.pattern(tool));
         let effect = vocabulary::effect(&syntax.effect.text);
         let (Some(tool), Some(effect), true) = (tool, effect, clauses.sound) else {
             return;
@@ -44,6 +49,18 @@ impl Lowering<'_> {
             Some((span, Some(lowered))) => (Some(span), lowered.program, lowered.claimed),
             Some((_, None)) => return,
         };
+        let request = clauses.tests.first().map(|test| test.at);
+        let program = joined(clauses.tests, program, &mut draft.tables);
+        if let Some((number, message)) = conditions::limit(&program) {
+            let help =
+                "split the condition into several rules; values of one field go into one `in […]`";
+            self.report(
+                Diagnostic::new(number, message)
+                    .at(condition.unwrap_or(syntax.effect.span), "")
+                    .help(help),
+            );
+            return;
+        }
         let Some(text) = self.text(syntax) else {
             return;
         };
@@ -59,7 +76,7 @@ impl Lowering<'_> {
             condition: program,
             reason: clauses.reason,
             notify,
-            reeval: false,
+            reeval: clauses.reeval,
             text,
         };
         draft.rules.push(LoweredRule {
@@ -67,6 +84,7 @@ impl Lowering<'_> {
             rule,
             head,
             condition,
+            request,
             claimed,
         });
     }
@@ -103,42 +121,80 @@ impl Lowering<'_> {
             condition: None,
             reason: None,
             notify: BTreeSet::new(),
+            tests: Vec::new(),
+            reeval: false,
             sound: true,
         };
-        let mut reason_at = None;
+        let mut once_at: HashMap<&str, Span> = HashMap::new();
         for clause in clauses {
             let keyword = &clause.keyword;
-            match (&clause.body, keyword.text.as_str()) {
+            let word = keyword.text.as_str();
+            let repeats = matches!(word, "notify" | "query" | "header" | "headers");
+            let kind = if word == "when" { "if" } else { word };
+            if !repeats && let Some(first) = once_at.insert(kind, keyword.span) {
+                let help = match kind {
+                    "if" => "join the conditions with `and`",
+                    "method" => "write a list for one of several: `method [GET, POST]`",
+                    "host" | "port" | "path" | "door" => "write a rule for each",
+                    _ => "keep one",
+                };
+                self.twice(keyword, first, help);
+                read.sound = false;
+            }
+            let taken = match (&clause.body, word) {
                 (ClauseBody::Condition(condition), _) => {
-                    if let Some((first, _)) = read.condition {
-                        self.twice(keyword, first, "join the conditions with `and`");
-                        read.sound = false;
-                    }
                     read.condition = Some((condition.span, condition));
+                    Some(())
                 }
                 (ClauseBody::Value(value), "reason") => {
-                    if let Some(first) = reason_at.replace(keyword.span) {
-                        self.twice(keyword, first, "keep one");
-                        read.sound = false;
-                    }
                     read.reason = self.clause_text(keyword, value, TEXT_BYTES_MAX);
-                    read.sound &= read.reason.is_some();
+                    read.reason.as_ref().map(|_| ())
                 }
-                (ClauseBody::Value(value), "notify") => {
-                    match self.clause_text(keyword, value, TEXT_BYTES_MAX) {
-                        Some(team) if read.notify.len() < LIST_MAX => {
-                            read.notify.insert(team);
-                        }
-                        _ => read.sound = false,
-                    }
-                }
-                (ClauseBody::Value(_) | ClauseBody::Pair { .. }, _) => {
-                    self.clause_not_supported(clause);
-                    read.sound = false;
-                }
-            }
+                (ClauseBody::Value(value), "notify") => self
+                    .clause_text(keyword, value, TEXT_BYTES_MAX)
+                    .filter(|_| read.notify.len() < LIST_MAX)
+                    .map(|team| {
+                        read.notify.insert(team);
+                    }),
+                (ClauseBody::Value(value), "reeval") => self
+                    .reeval(keyword, value)
+                    .map(|reeval| read.reeval = reeval),
+                (ClauseBody::Value(value), _) => self
+                    .request_clause(keyword, value)
+                    .map(|test| read.tests.push(test)),
+                (ClauseBody::Pair { key, value }, _) => self
+                    .pair_clause(keyword, key, value)
+                    .map(|test| read.tests.push(test)),
+            };
+            read.sound &= taken.is_some();
         }
+        read.sound &= self.compatible(&read.tests);
         read
+    }
+
+    /// `query k=a query k=b`: no request has both.
+    fn compatible(&mut self, tests: &[ClauseTest]) -> bool {
+        let mut sound = true;
+        for (index, test) in tests.iter().enumerate() {
+            let earlier = tests.iter().take(index);
+            let Some(first) = earlier
+                .filter(|first| first.field == test.field)
+                .find(|first| first.ask != test.ask)
+            else {
+                continue;
+            };
+            self.report(
+                Diagnostic::new(
+                    Number::DuplicateClause,
+                    format!("{} is given twice", quoted(&test.field.to_string())),
+                )
+                .at(test.at, "again here, with another value")
+                .at(first.at, "first here")
+                .help("no request has both values: write a rule for each"),
+            );
+            sound = false;
+        }
+        sound
     }
 
     fn twice(&mut self, keyword: &Word, first: Span, help: &str) {
@@ -177,39 +233,36 @@ impl Lowering<'_> {
             }
         }
     }
+}
 
-    fn clause_not_supported(&mut self, clause: &Clause) {
-        let keyword = &clause.keyword;
-        let why = vocabulary::clause(&keyword.text)
-            .flatten()
-            .unwrap_or("not here");
-        let span = match &clause.body {
-            ClauseBody::Value(value) | ClauseBody::Pair { value, .. } => {
-                keyword.span.to(value.span)
-            }
-            ClauseBody::Condition(condition) => keyword.span.to(condition.span),
-        };
-        let finding = Diagnostic::new(
-            Number::ClauseNotSupported,
-            format!(
-                "clause {} is not supported by this version",
-                quoted(&keyword.text)
-            ),
-        )
-        .at(span, why);
-        self.report(match keyword.text.as_str() {
-            word @ ("method" | "host" | "path") => finding.help(format!(
-                "what the caller claims can be tested: `if args.{word} == \"…\"`"
-            )),
-            _ => finding.help("remove it, if the rule is right without it"),
-        });
+/// The clauses' tests, in their order, and the condition's program behind them.
+fn joined(mut tests: Vec<ClauseTest>, condition: Vec<Op>, tables: &mut Tables) -> Vec<Op> {
+    tests.sort_by(|a, b| (a.rank(), &a.field).cmp(&(b.rank(), &b.field)));
+    tests.dedup_by(|a, b| a.field == b.field && a.ask == b.ask);
+    let mut program = Vec::new();
+    for test in tests {
+        let field = tables.field(test.field);
+        let first = program.is_empty();
+        program.push(tables.ask(field, test.ask));
+        if !first {
+            program.push(Op::And);
+        }
     }
+    let both = !program.is_empty() && !condition.is_empty();
+    program.extend(condition);
+    if both {
+        program.push(Op::And);
+    }
+    program
 }
 
 struct Clauses<'s> {
     condition: Option<(Span, &'s crate::syntax::Expr)>,
     reason: Option<String>,
     notify: BTreeSet<String>,
+    /// What `method`, `host`, … ask.
+    tests: Vec<ClauseTest>,
+    reeval: bool,
     /// No clause had a fault.
     sound: bool,
 }

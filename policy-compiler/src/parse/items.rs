@@ -342,7 +342,7 @@ impl Parser<'_> {
     pub(super) fn unknown(&mut self, place: Place) -> Option<Item> {
         let word = self.bump_word();
         let effects = EFFECTS.iter().map(|(name, _)| *name);
-        let clauses = CLAUSES.iter().map(|(name, _)| *name);
+        let clauses = CLAUSES.iter().copied();
         let entries = place.entries().iter().map(|entry| entry.word);
         let near = match self.diagnostics.is_full() {
             true => None,

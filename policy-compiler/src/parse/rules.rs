@@ -121,10 +121,7 @@ impl Parser<'_> {
         }
         let near = nearest(
             word,
-            CLAUSES
-                .iter()
-                .map(|(name, _)| *name)
-                .chain(CONNECTIVES.iter().copied()),
+            CLAUSES.iter().copied().chain(CONNECTIVES.iter().copied()),
         );
         let shown = quoted(self.text_of(token.span));
         let finding = match (&token.kind, near) {

@@ -530,8 +530,7 @@ impl Writer<'_> {
                 }
                 word if vocabulary::clause(word).is_some() => self.clause(key, node),
                 _ => {
-                    let mut known: Vec<&'static str> =
-                        CLAUSES.iter().map(|(name, _)| *name).collect();
+                    let mut known: Vec<&'static str> = CLAUSES.to_vec();
                     known.extend(["effect", "tool", "condition"]);
                     self.unknown(key, "a rule", &known);
                 }

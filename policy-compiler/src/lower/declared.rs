@@ -1,0 +1,143 @@
+//! What a file declares beside its rules, as far as rules rest on it: read before any rule is.
+
+use crate::syntax::{Item, ValueKind};
+use faramesh_core::policy::artifact::{Kind, ToolSchema};
+use faramesh_core::policy::pattern;
+use std::collections::BTreeSet;
+
+/// What rules of one agent may rest on.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Declared {
+    /// An `identity` block stands in the file.
+    pub(crate) identity: bool,
+    /// `selector NAME { … }` of the agent.
+    pub(crate) selectors: BTreeSet<String>,
+    /// `tool "x" { … }` of the agent, sorted by pattern.
+    pub(crate) schemas: Vec<ToolSchema>,
+}
+
+/// What the schemas that hold for all of a rule's tools say of an argument.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Declares {
+    /// It is declared.
+    Kind(Kind),
+    /// Arguments below it are declared.
+    Object,
+    /// One above it is declared as something that has no fields.
+    Scalar { above: String, kind: Kind },
+    /// A closed schema does not have it.
+    Closed { schema: String },
+    /// Nobody says anything of it.
+    Nothing,
+}
+
+impl Declared {
+    /// The file's `identity` and the agent's selectors; schemas are lowered on their own.
+    pub(crate) fn of(file: &[Item], agent: &[Item]) -> Declared {
+        let is = |item: &Item, word: &str| matches!(item, Item::Block(block) if block.keyword.text == word);
+        let selectors = agent.iter().filter_map(|item| match item {
+            Item::Block(block) if block.keyword.text == "selector" => {
+                match &block.labels.first()?.kind {
+                    ValueKind::Bare(name) | ValueKind::Text(name) => Some(name.clone()),
+                    _ => None,
+                }
+            }
+            _ => None,
+        });
+        Declared {
+            identity: file.iter().any(|item| is(item, "identity")),
+            selectors: selectors.collect(),
+            schemas: Vec::new(),
+        }
+    }
+
+    /// Schemas of every tool that the pattern speaks of. The pattern is read as a tool's name: its stars then match
+    /// exactly where a wider star stands.
+    fn over<'d>(&'d self, tools: &'d str) -> impl Iterator<Item = &'d ToolSchema> {
+        self.schemas
+            .iter()
+            .filter(move |schema| pattern::matches(&schema.pattern, tools))
+    }
+
+    pub(crate) fn argument(&self, tools: &str, path: &[String]) -> Declares {
+        let mut found = Declares::Nothing;
+        for schema in self.over(tools) {
+            match of_schema(schema, path) {
+                Declares::Nothing => {}
+                // Two that disagree leave it open: a call passes both or is none.
+                Declares::Kind(kind) => {
+                    found = match found {
+                        Declares::Kind(other) if other != kind => Declares::Kind(Kind::Any),
+                        _ => Declares::Kind(kind),
+                    }
+                }
+                Declares::Object if !matches!(found, Declares::Nothing) => {}
+                other @ Declares::Object => found = other,
+                impossible => return impossible,
+            }
+        }
+        found
+    }
+
+    pub(crate) fn requires(&self, tools: &str, path: &[String]) -> bool {
+        self.over(tools).any(|schema| {
+            schema
+                .arguments
+                .iter()
+                .any(|argument| argument.required && argument.path.starts_with(path))
+        })
+    }
+
+    /// Whether a schema that speaks of some of the tools has an argument of this name.
+    pub(crate) fn names(&self, tools: &str, path: &[String]) -> bool {
+        self.beside(tools).any(|schema| {
+            schema
+                .arguments
+                .iter()
+                .any(|argument| argument.path.starts_with(path) || path.starts_with(&argument.path))
+        })
+    }
+
+    /// Names of all arguments of schemas that speak of some of the tools.
+    pub(crate) fn argument_names(&self, tools: &str) -> Vec<String> {
+        self.beside(tools)
+            .flat_map(|schema| &schema.arguments)
+            .map(|argument| argument.path.join("."))
+            .collect()
+    }
+
+    fn beside<'d>(&'d self, tools: &'d str) -> impl Iterator<Item = &'d ToolSchema> {
+        self.schemas.iter().filter(move |schema| {
+            pattern::matches(&schema.pattern, tools) || pattern::matches(tools, &schema.pattern)
+        })
+    }
+}
+
+fn of_schema(schema: &ToolSchema, path: &[String]) -> Declares {
+    let mut below = false;
+    for argument in &schema.arguments {
+        if argument.path == path {
+            return Declares::Kind(argument.kind);
+        }
+        below |= argument.path.starts_with(path);
+    }
+    if below {
+        return Declares::Object;
+    }
+    let above = schema
+        .arguments
+        .iter()
+        .filter(|argument| path.starts_with(&argument.path))
+        .max_by_key(|argument| argument.path.len());
+    match above {
+        Some(argument) if matches!(argument.kind, Kind::Any | Kind::Object) => Declares::Nothing,
+        Some(argument) => Declares::Scalar {
+            above: argument.path.join("."),
+            kind: argument.kind,
+        },
+        None if schema.closed => Declares::Closed {
+            schema: schema.pattern.clone(),
+        },
+        None => Declares::Nothing,
+    }
+}
