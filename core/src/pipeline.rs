@@ -5,7 +5,7 @@
 
 use crate::decision::{Code, Decision, Effect, Input, Resolution};
 use crate::identity::{Attested, Caller};
-use crate::policy::artifact::{Field, Mode, Source};
+use crate::policy::artifact::{Field, Mode};
 use crate::policy::facts::Operand;
 use crate::policy::{Policy, Scratch, Supposed, Verdict};
 use crate::record::{Door, Time};
@@ -102,7 +102,7 @@ fn write_up(verdict: &Verdict<'_, '_>, attested: &Attested) -> Decision {
         },
         missing,
         notify: notify(verdict),
-        inputs: inputs(verdict, attested),
+        inputs: inputs(verdict),
     }
 }
 
@@ -146,21 +146,13 @@ fn notify(verdict: &Verdict<'_, '_>) -> Vec<String> {
 }
 
 /// Fields with their values, sorted by name, each once.
-fn inputs(verdict: &Verdict<'_, '_>, attested: &Attested) -> Vec<Input> {
+fn inputs(verdict: &Verdict<'_, '_>) -> Vec<Input> {
     let input = |(name, field, value): (&str, &Field, Option<Operand<'_>>)| Input {
         field: name.to_owned(),
-        source: source(field, attested),
+        source: verdict.facts().source(field).as_str(),
         value: value.map(|value| value.canonical()),
     };
     verdict.read().map(input).collect()
-}
-
-/// Who vouches for a field's value. Outside a session the caller names its agent itself.
-const fn source(field: &Field, attested: &Attested) -> &'static str {
-    match field {
-        Field::Agent if !attested.is_attested() => Source::Claimed.as_str(),
-        _ => field.source().as_str(),
-    }
 }
 
 /// The call proceeds, and the record says what enforcing would have answered.

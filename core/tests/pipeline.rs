@@ -10,7 +10,8 @@ use faramesh_core::decision::{Code, Decision, Effect, Input, Resolution};
 use faramesh_core::identity::{Attested, Caller, attest};
 use faramesh_core::pipeline::{Question, decide};
 use faramesh_core::policy::artifact::*;
-use faramesh_core::policy::{Policy, Supposed};
+use faramesh_core::policy::trace::{TracedFact, trace};
+use faramesh_core::policy::{Policy, Supposed, Truth};
 use faramesh_core::record::{Body, DecisionRecord, Door, SessionStart, Time};
 use faramesh_core::state::State;
 
@@ -418,4 +419,64 @@ fn a_text_that_is_too_long_to_search_helps_nobody() {
         denies.ask("x", &path(32_769)).code,
         Some(Code::Indeterminate)
     );
+}
+
+#[test]
+fn a_trace_says_of_every_rule_why_it_did_or_did_not_decide() {
+    let world = world()
+        .rule(RuleEffect::Permit, "pay", &[Op::Test(SMALL)])
+        .rule(RuleEffect::Permit, "fs/*", &[])
+        .rule(
+            RuleEffect::DenyHard,
+            "*",
+            &[Op::Test(HAS_PATH), Op::Test(ETC), Op::And],
+        )
+        .rule(RuleEffect::Deny, "*", &[]);
+    let mut artifact = world.artifact.clone();
+    artifact.requires = capabilities::of(&artifact);
+    let policy = Policy::of(&artifact).unwrap();
+    let call = accept("pay", "bot", br#"{"amount":80.0}"#).unwrap();
+    let question = Question {
+        attested: &attest(call, Caller::Unattested { uid: 1 }).unwrap(),
+        door: Door::Govern,
+        now: Time {
+            wall_ms: 0,
+            boot_ms: 0,
+        },
+        supposed: &Supposed::nothing(),
+    };
+    let traced = trace(&question, &policy, &world.state).unwrap();
+    let told: Vec<_> = traced
+        .iter()
+        .map(|it| {
+            (
+                it.number,
+                it.speaks,
+                it.truth,
+                it.passed_over,
+                it.tests.len(),
+            )
+        })
+        .collect();
+    let expected = [
+        (2, true, Some(Truth::No), false, 2),
+        (0, true, Some(Truth::Yes), false, 1),
+        (1, false, None, true, 0),
+        (3, true, Some(Truth::Yes), true, 0),
+    ];
+    assert_eq!(told, expected);
+    let amount = TracedFact {
+        field: "args.amount".to_owned(),
+        source: "claimed",
+        value: Some("80".to_owned()),
+        undeclared: false,
+    };
+    let of_permit = traced.get(1).and_then(|rule| rule.tests.first()).unwrap();
+    assert_eq!(
+        (of_permit.truth, &of_permit.facts),
+        (Truth::Yes, &vec![amount])
+    );
+    let etc = traced.first().and_then(|rule| rule.tests.get(1)).unwrap();
+    assert_eq!(etc.truth, Truth::Maybe);
+    assert_eq!(etc.facts.first().and_then(|fact| fact.value.clone()), None);
 }

@@ -6,7 +6,7 @@
 use crate::decimal::Decimal;
 use crate::json::{Object, Value};
 use crate::pipeline::Question;
-use crate::policy::artifact::{Field, SessionPart, ToolSchema};
+use crate::policy::artifact::{Field, SessionPart, Source, ToolSchema};
 use crate::policy::{Rules, clock};
 use crate::state::State;
 use std::borrow::Cow;
@@ -108,6 +108,14 @@ impl<'q> Facts<'q> {
             | Field::Selector(..)
             | Field::Delegation(_)
             | Field::Calculated(_) => None,
+        }
+    }
+
+    /// Who vouches for a field's value. Outside a session the caller names its agent itself.
+    pub(crate) fn source(&self, field: &Field) -> Source {
+        match field {
+            Field::Agent if !self.question.attested.is_attested() => Source::Claimed,
+            _ => field.source(),
         }
     }
 

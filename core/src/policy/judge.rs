@@ -113,6 +113,11 @@ impl<'q> Verdict<'_, 'q> {
             .collect()
     }
 
+    /// What this rests on.
+    pub(crate) const fn facts(&self) -> &Facts<'q> {
+        &self.facts
+    }
+
     /// Every field that was read, by its name, sorted, each once.
     pub(crate) fn read(&self) -> impl Iterator<Item = (&'q str, &'q Field, Option<Operand<'q>>)> {
         let rules = self.facts.rules;

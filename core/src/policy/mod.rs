@@ -10,6 +10,7 @@ mod judge;
 mod keys;
 pub mod pattern;
 mod scratch;
+pub mod trace;
 
 pub use conditions::Truth;
 pub use facts::Supposed;
