@@ -2,7 +2,7 @@
 //!
 //! A number is never given to another thing once it was released. `E` is an error, `W` a warning; hundreds are rooms:
 //! 00 the text, 01 its structure, 02 settings, 03 rules and conditions, 04 what this version does not hold, 05 limits,
-//! 06 the YAML and JSON forms. E0402 (clauses) and E0405 (operators) said what earlier versions did not hold, and are not
+//! 06 the YAML and JSON forms, 09 files beside a policy. E0402 (clauses) and E0405 (operators) said what earlier versions did not hold, and are not
 //! given again.
 
 use crate::diagnostic::Severity;
@@ -106,6 +106,8 @@ numbers! {
     ArtifactRefused = "E0506": "a policy that the daemon would not load", "The compiled policy passed a limit that is checked by the daemon too. The message says which. If no other finding explains it, this is a fault of the compiler: please report it.";
     TooManyWarnings = "W0501": "more warnings", "The first 100 findings are shown. Mend these and run it again.";
     TooManyErrors = "E0505": "more errors", "The first 100 findings are shown. Mend these and run it again.";
+
+    BadFixture = "E0901": "a fixture that cannot be run", "A fixture is `{ fixture, agent_id, cases }`; a case is `{ name, tool, args, suppose, expect }`, of which `tool` and `expect` must be there; `expect` holds `effect` and where wanted `rule_ref`, `code` and `missing`. A key that is not known is refused, because what it was meant to check would not be checked.";
 
     NotYaml = "E0601": "a file that is not YAML", "A file whose name ends in `.yaml` or `.yml` is YAML 1.2. The place named is where it can no longer be read as that. Text with `: `, ` #` or a first character such as `*`, `!`, `&`, `@`, `%` or `{` belongs into quotes.";
     NotJson = "E0602": "a file that is not JSON", "A file whose name ends in `.json` is JSON and nothing more: double quotes, no comments, no trailing commas. The YAML form has comments.";

@@ -21,7 +21,7 @@ pub use write::{json as render_json, tree_as_json, tree_as_yaml, yaml as render_
 use crate::diagnostic::{Diagnostic, Findings, quoted};
 use crate::number::Number;
 use crate::parse as language;
-use crate::source::Span;
+use crate::source::{SourceFile, Span};
 use crate::syntax;
 use crate::vocabulary::{self, Place, Shape};
 use std::collections::HashMap;
@@ -72,27 +72,35 @@ impl Form {
 
 /// A document's value and where it stands.
 #[derive(Debug)]
-struct Node {
-    kind: NodeKind,
-    span: Span,
+pub struct Node {
+    /// What it is.
+    pub kind: NodeKind,
+    /// Where it stands; a mapping of YAML may end behind its last line.
+    pub span: Span,
 }
 
+/// A value of a document.
 #[derive(Debug)]
-enum NodeKind {
+pub enum NodeKind {
     /// `null`, or nothing at all.
     Null,
+    /// `true`, `false`.
     Bool(bool),
     /// As written; sound JSON.
     Number(String),
+    /// Without its quotes.
     Text(String),
+    /// In order.
     List(Vec<Node>),
+    /// In order, each key once.
     Map(Vec<(Key, Node)>),
     /// Was reported.
     Bad,
 }
 
 impl NodeKind {
-    const fn noun(&self) -> &'static str {
+    /// What it is, in a message.
+    pub const fn noun(&self) -> &'static str {
         match self {
             NodeKind::Null => "nothing",
             NodeKind::Bool(_) => "true or false",
@@ -105,10 +113,13 @@ impl NodeKind {
     }
 }
 
+/// A key of a mapping.
 #[derive(Debug)]
-struct Key {
-    text: String,
-    span: Span,
+pub struct Key {
+    /// Without its quotes.
+    pub text: String,
+    /// Where it stands.
+    pub span: Span,
 }
 
 /// The members of one mapping while it is read; a key that stands twice is a finding, and its second value is left out.
@@ -134,6 +145,25 @@ impl Members {
         }
         self.seen.insert(key.text.clone(), key.span);
         self.members.push((key, node));
+    }
+}
+
+/// Reads a document that is no policy, with a place for each value: the same YAML and JSON as a policy's, so that a file
+/// beside it cannot be read in two ways either.
+///
+/// # Errors
+/// It is no such document, or says something twice.
+pub fn document(source: &SourceFile, form: Form) -> Result<Node, Vec<Diagnostic>> {
+    let mut diagnostics = Findings::default();
+    crate::lex::refuse_forbidden(&source.text, &mut diagnostics);
+    let node = match form {
+        _ if diagnostics.has_errors() => None,
+        Form::Json => json::read(&source.text, &mut diagnostics),
+        Form::Yaml | Form::Fms => events::read(&source.text, &mut diagnostics),
+    };
+    match node {
+        Some(node) if !diagnostics.has_errors() => Ok(node),
+        _ => Err(diagnostics.into_vec()),
     }
 }
 
