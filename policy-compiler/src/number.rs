@@ -2,8 +2,8 @@
 //!
 //! A number is never given to another thing once it was released. `E` is an error, `W` a warning; hundreds are rooms:
 //! 00 the text, 01 its structure, 02 settings, 03 rules and conditions, 04 what this version does not hold, 05 limits,
-//! 06 the YAML and JSON forms, 09 files beside a policy. E0402 (clauses) and E0405 (operators) said what earlier versions did not hold, and are not
-//! given again.
+//! 06 the YAML and JSON forms, 09 files beside a policy. E0402 (clauses) and E0405 (operators) said what earlier versions
+//! did not hold, and are not given again.
 
 use crate::diagnostic::Severity;
 
