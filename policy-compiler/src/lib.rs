@@ -16,6 +16,7 @@ mod lower;
 pub mod number;
 mod parse;
 mod quantity;
+pub mod registry;
 mod render;
 pub mod sarif;
 mod settings;
@@ -23,6 +24,7 @@ pub mod source;
 pub mod syntax;
 mod vocabulary;
 pub mod yaml;
+mod zone;
 
 pub use diagnostic::{
     Diagnostic, DiagnosticReport, Label, LabelReport, Severity, Style, render, report,
@@ -34,6 +36,8 @@ pub use source::{Position, SOURCE_BYTES_MAX, SourceFile, SourceMap, Span};
 pub use render::policy as render_policy;
 pub use sarif::sarif;
 pub use yaml::{Form, render_json, render_yaml};
+
+pub use registry::{NoRegistry, Pack, PackStatement, Registry, Unreachable};
 
 use diagnostic::Findings;
 use faramesh_core::policy::artifact;
@@ -120,14 +124,19 @@ fn too_large(bytes: usize) -> Diagnostic {
     Diagnostic::new(Number::SourceTooLarge, message)
 }
 
-/// Compiles one policy file.
+/// Compiles one policy file that imports nothing.
 pub fn compile(source: &SourceFile, options: &Options) -> Outcome {
+    compile_with(source, options, &NoRegistry)
+}
+
+/// Compiles one policy file; what it imports comes from `registry`, and is verified here.
+pub fn compile_with(source: &SourceFile, options: &Options, registry: &dyn Registry) -> Outcome {
     if source.text.len() > SOURCE_BYTES_MAX {
         return refused(too_large(source.text.len()));
     }
     let mut diagnostics = Findings::default();
     let file = tree(source, &mut diagnostics);
-    let (policy, map) = lower::lower(&source.text, &file, &mut diagnostics);
+    let (policy, map) = lower::lower(&source.text, file, registry, &mut diagnostics);
     let mut artifact = None;
     if !diagnostics.has_errors() {
         // The core's own checks: the compiler cannot emit what no daemon would load.
@@ -156,13 +165,23 @@ pub fn compile(source: &SourceFile, options: &Options) -> Outcome {
 /// Compiles a file as it lies on disk; what is not UTF-8 is a finding like any other. The source is returned for
 /// [`render`]; bytes that are not UTF-8 are replaced in it.
 pub fn compile_bytes(name: &str, bytes: &[u8], options: &Options) -> (SourceFile, Outcome) {
+    compile_bytes_with(name, bytes, options, &NoRegistry)
+}
+
+/// As [`compile_bytes`], with what the file imports.
+pub fn compile_bytes_with(
+    name: &str,
+    bytes: &[u8],
+    options: &Options,
+    registry: &dyn Registry,
+) -> (SourceFile, Outcome) {
     if bytes.len() > SOURCE_BYTES_MAX {
         return (SourceFile::new(name, ""), refused(too_large(bytes.len())));
     }
     match std::str::from_utf8(bytes) {
         Ok(text) => {
             let source = SourceFile::new(name, text);
-            let outcome = compile(&source, options);
+            let outcome = compile_with(&source, options, registry);
             (source, outcome)
         }
         Err(error) => {

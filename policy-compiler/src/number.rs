@@ -2,8 +2,8 @@
 //!
 //! A number is never given to another thing once it was released. `E` is an error, `W` a warning; hundreds are rooms:
 //! 00 the text, 01 its structure, 02 settings, 03 rules and conditions, 04 what this version does not hold, 05 limits,
-//! 06 the YAML and JSON forms, 09 files beside a policy. E0402 (clauses) and E0405 (operators) said what earlier versions
-//! did not hold, and are not given again.
+//! 06 the YAML and JSON forms, 07 packs, 09 files beside a policy. E0402 (clauses) and E0405 (operators) said what earlier
+//! versions did not hold, and are not given again.
 
 use crate::diagnostic::Severity;
 
@@ -63,7 +63,14 @@ numbers! {
     BadUser = "E0204": "not a user that an agent may run as", "`run_as` is the name of an ordinary user: lower-case letters, digits, `_` and `-`. Never root, never a number, and never one of Faramesh's own users, because the agent would then hold what is kept from it.";
     MixedAgents = "E0205": "rules that belong to nobody", "Bare rules are the policy of one agent without a name. In a file with named agents they would belong to none of them: move them into the agent.";
     BadName = "E0206": "a name that is none", "Names have 1 to 128 characters, without spaces at the ends.";
+    MissingSetting = "E0207": "a block that lacks what it needs", "Some blocks mean nothing without one of their settings: an alert needs to know when and where, a budget how much. The message names what is missing.";
+    DuplicateBlock = "E0208": "a block given twice", "Blocks without a name stand once, blocks with a name once for each name, so that whoever reads one has read it all. Join the two.";
+    BadVar = "E0209": "a variable that cannot be", "`var name value` gives a name to one text, number, true/false or list. The name must not be one that the language or published policies use for something else, because a condition that reads it would then mean another thing.";
+    UnknownZone = "E0210": "an unknown time zone", "`timezone` is a name of the IANA database, such as `Europe/Berlin` or `UTC`. The rules of the zone from 2020 to 2050 are compiled into the policy.";
     ModelNotEnforced = "W0201": "`model` describes and does not bind", "`model` inside an agent is kept as a description. Which model an agent really uses is not checked by this version.";
+    SecretInClear = "W0202": "a secret in clear", "Whoever may read the policy may read this, and so may whoever reads its history. `env(\"NAME\")` is a reference: the process that needs the value looks it up, and neither the policy nor the artifact holds it.";
+    UnusedVar = "W0203": "a variable that nothing uses", "Its value has no effect. Remove it, or write its name where it was meant.";
+    AlwaysSo = "W0204": "a setting that is always so", "What this setting asks for holds whatever it says: policies are always signed, the running policy is never the file, credentials in the environment are always stripped. It is kept in the policy and asks nothing of the daemon.";
 
     UnknownVariable = "E0301": "an unknown variable", "Variables are `tool`, `action`, `agent`, `model`, `args.…`, and what stands below `time`, `session`, `principal`, `query`, `headers`, `selectors`, `delegation` and `enforcement`. Any other bare name is an argument of the call. Below a reserved word every name is known or refused.";
     NotACondition = "E0302": "a condition that asks nothing", "A condition compares, tests or asks: `amount < 500`, `currency in [\"eur\"]`, `has to`, or the name of an argument that is true or false.";
@@ -103,6 +110,13 @@ numbers! {
     TooManyRules = "E0501": "too many rules", "An agent has at most 100,000 rules. Rules that differ only in a tool's name are usually one rule with a pattern.";
     TooManyTests = "E0502": "too many tests in a condition", "A condition has at most 1,024 tests, which bounds the cost of a decision. Lists in `in […]` count as one test.";
     StringTooLong = "E0503": "a string that is too long", "Names, reasons, patterns and regular expressions have limits, so that no decision costs more than is known beforehand.";
+    BadImport = "E0701": "an import that is none", "`import \"host/path@1.2.3\" as name` names one exact version: a policy must not change because somebody published something. `@latest` and ranges are refused. `use name { … }` in an agent takes the pack in.";
+    RegistryUnreachable = "E0702": "a pack that cannot be had", "The registry does not have the pack, or cannot be reached. The policy may be right: this says nothing about it.";
+    PackUntrusted = "E0703": "a pack that no trusted key vouches for", "A pack is taken in only when a key of `trust { key \"host/path\" ed25519:… }` signed it. A key speaks for the packs below its own path; where several do, the one with the longest path.";
+    PackSignature = "E0704": "a pack whose signature does not hold", "The note beside the pack was not signed by the trusted key, or it speaks of another name, another version or another text. Do not work around this: find out who changed the pack.";
+    BadPack = "E0705": "a pack that is none", "A pack file is one `pack \"name\" { … }` with its version, parameters, rules, redactions and egress. It describes no agents, because whoever imports it decides which agents take it in.";
+    PackParameter = "E0706": "a parameter of a pack that does not fit", "`use name { parameter = value }` gives each parameter that the pack declares, of its type; those with a default may be left out.";
+    UnusedImport = "W0701": "a pack that nobody uses", "An import alone has no effect: an agent takes the pack in with `use`.";
     ArtifactRefused = "E0506": "a policy that the daemon would not load", "The compiled policy passed a limit that is checked by the daemon too. The message says which. If no other finding explains it, this is a fault of the compiler: please report it.";
     TooManyWarnings = "W0501": "more warnings", "The first 100 findings are shown. Mend these and run it again.";
     TooManyErrors = "E0505": "more errors", "The first 100 findings are shown. Mend these and run it again.";

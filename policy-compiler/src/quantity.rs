@@ -158,6 +158,10 @@ fn scale(mantissa: &str, factor: u128) -> Option<String> {
     let digits = format!("{product:0>width$}", width = fraction.len() + 1);
     let (whole, fraction) = digits.split_at(digits.len() - fraction.len());
     let fraction = fraction.trim_end_matches('0');
+    // What comes out can be written again in its base unit.
+    if whole.len() + fraction.len() > UNIT_DIGITS_MAX {
+        return None;
+    }
     Some(if fraction.is_empty() {
         whole.to_string()
     } else {

@@ -3,6 +3,8 @@
 //! Invariant: what is rendered parses to the same meaning. Spelling that says nothing is not kept: `when`, `&&`,
 //! aliases of effects, parentheses that change nothing, the colon behind a clause's word. Numbers stay as written.
 
+mod declared;
+
 use crate::conditions::flatten;
 use crate::syntax::{ClauseBody, Expr, ExprKind, Operator, Rule, Value, ValueKind};
 use crate::vocabulary;
@@ -17,6 +19,9 @@ use std::fmt::Write as _;
 pub fn policy(artifact: &Artifact) -> String {
     let mut out = String::new();
     runtime(&artifact.runtime, &mut out);
+    for of in &artifact.declarations {
+        declared::declaration(of, "", &mut out);
+    }
     for agent in &artifact.agents {
         if !out.is_empty() {
             out.push('\n');
@@ -72,6 +77,16 @@ fn runtime(runtime: &Runtime, out: &mut String) {
             lines.push(line);
         }
     }
+    if runtime.zone.name != "UTC" {
+        let mut line = String::from("timezone = ");
+        text(&runtime.zone.name, &mut line);
+        lines.push(line);
+    }
+    for setting in &runtime.declared {
+        let mut line = String::new();
+        declared::setting(setting, "", &mut line);
+        lines.push(line.trim_end().to_string());
+    }
     if !lines.is_empty() {
         out.push_str("runtime {\n");
         for line in lines {
@@ -97,6 +112,21 @@ fn agent_items(agent: &AgentPolicy, indent: &str, out: &mut String) {
     }
     for (key, value) in &agent.metadata {
         line(key, value);
+    }
+    for layer in &agent.demands {
+        out.push_str(indent);
+        out.push_str("require enforcement ");
+        out.push_str(layer);
+        out.push('\n');
+    }
+    for of in &agent.redactions {
+        declared::redaction(of, indent, out);
+    }
+    for of in &agent.declarations {
+        declared::declaration(of, indent, out);
+    }
+    for of in &agent.phases {
+        declared::phase(of, indent, out);
     }
     for rule in &agent.rules {
         out.push_str(indent);

@@ -2,17 +2,20 @@
 //!
 //! Invariant: a value that is not understood whole is a finding; nothing is rounded, trimmed or defaulted.
 
+pub(crate) mod typed;
+
 use crate::diagnostic::{Diagnostic, alternatives, quoted};
 use crate::number::Number;
 use crate::quantity;
 use crate::source::Span;
 use crate::syntax::{Setting, Unit, Value, ValueKind};
 use crate::vocabulary::{self, nearest};
+use crate::zone;
 use faramesh_core::call::check_agent_name;
 use faramesh_core::decision::Effect;
 use faramesh_core::policy::artifact::{
     COLD_START_MS_MAX, LIST_MAX, Mode, Profile, RuleEffect, SOCKET_PATH_BYTES_MAX, TEXT_BYTES_MAX,
-    USER_BYTES_MAX,
+    USER_BYTES_MAX, Zone,
 };
 
 /// The result of reading a value: a finding is boxed, it is large and rare.
@@ -21,7 +24,7 @@ pub(crate) type Read<T> = Result<T, Box<Diagnostic>>;
 /// Users that hold what is kept from agents.
 const OWN_USERS_PREFIX: &str = "faramesh";
 
-fn wrong<T>(setting: &Setting, span: Span, expected: &str) -> Read<T> {
+pub(crate) fn wrong<T>(setting: &Setting, span: Span, expected: &str) -> Read<T> {
     Err(Box::new(
         Diagnostic::new(
             Number::BadValue,
@@ -165,22 +168,35 @@ pub(crate) fn reveal(setting: &Setting) -> Read<bool> {
     one_of(setting, &[("rule", true), ("nothing", false)])
 }
 
-pub(crate) fn profile(setting: &Setting) -> Read<Profile> {
-    let (text, span) = word(setting, "`full` or `minimal`")?;
-    if text == "off" {
-        return Err(Box::new(
-            Diagnostic::new(
-                Number::BlockNotSupported,
-                "`agent_enforce_profile off` is not supported by this version",
-            )
-            .at(span, "an agent that nothing holds is not governed")
-            .help("write `minimal`, or use `faramesh dev`, which says so in every record"),
-        ));
-    }
+/// `None` for `off`: nothing would hold the agent, which is a declaration that no daemon enforces.
+pub(crate) fn profile(setting: &Setting) -> Read<Option<Profile>> {
     one_of(
         setting,
-        &[("full", Profile::Full), ("minimal", Profile::Minimal)],
+        &[
+            ("full", Some(Profile::Full)),
+            ("minimal", Some(Profile::Minimal)),
+            ("off", None),
+        ],
     )
+}
+
+/// `timezone "Europe/Berlin"`.
+pub(crate) fn timezone(setting: &Setting) -> Read<Zone> {
+    let (text, span) = word(
+        setting,
+        "the name of a time zone, such as `\"Europe/Berlin\"`",
+    )?;
+    zone::of(text).ok_or_else(|| {
+        let finding = Diagnostic::new(
+            Number::UnknownZone,
+            format!("unknown time zone {}", quoted(text)),
+        )
+        .at(span, "expected a name of the IANA database");
+        Box::new(match zone::near(text) {
+            Some(near) => finding.help(format!("did you mean `{near}`?")),
+            None => finding,
+        })
+    })
 }
 
 /// `cold_start_deny_window 30s`, milliseconds.

@@ -3,6 +3,9 @@
 //! Invariant: every word of the published language is here. A word that this version does not hold says why, and the
 //! compiler refuses it by name; a word that is not here is unknown, and refused with the nearest one that is.
 
+pub(crate) mod blocks;
+
+use blocks::{Block, RUNTIME_KEYS, Type};
 use faramesh_core::policy::artifact::RuleEffect;
 
 /// Longer words are near to nothing; keeps the search cheap.
@@ -36,6 +39,12 @@ pub(crate) enum Shape {
     Line,
     /// Labels and a block of items.
     Block(Place),
+    /// Labels, and a block of items or none.
+    MaybeBlock(Place),
+}
+
+const fn settings(word: &'static str) -> Shape {
+    Shape::Block(Place::Settings(word))
 }
 
 /// A known word.
@@ -43,268 +52,101 @@ pub(crate) enum Shape {
 pub(crate) struct Entry {
     pub(crate) word: &'static str,
     pub(crate) shape: Shape,
-    /// Why this version does not hold it; `None`: it does.
-    pub(crate) absent: Option<&'static str>,
 }
 
-const fn held(word: &'static str, shape: Shape) -> Entry {
-    Entry {
-        word,
-        shape,
-        absent: None,
-    }
-}
-
-const fn absent(word: &'static str, shape: Shape, why: &'static str) -> Entry {
-    Entry {
-        word,
-        shape,
-        absent: Some(why),
-    }
-}
-
-const fn settings(word: &'static str) -> Shape {
-    Shape::Block(Place::Settings(word))
+const fn entry(word: &'static str, shape: Shape) -> Entry {
+    Entry { word, shape }
 }
 
 const TOP: &[Entry] = &[
-    held("agent", Shape::Block(Place::Agent)),
-    held("default", Shape::Value),
-    held("run_as", Shape::Value),
-    held("rules", Shape::Block(Place::Rules)),
-    held("runtime", settings("runtime")),
-    absent(
-        "identity",
-        settings("identity"),
-        "agents are identified by the kernel alone",
-    ),
-    absent("import", Shape::Line, "a policy stands in one file"),
-    absent(
-        "manifest",
-        Shape::Line,
-        "calls between agents are not governed",
-    ),
-    absent(
-        "pack",
-        Shape::Block(Place::Pack),
-        "a policy stands in one file",
-    ),
-    absent(
-        "provider",
-        settings("provider"),
-        "no credentials are brokered",
-    ),
-    absent(
-        "system",
-        settings("system"),
-        "a stack has no settings beside `runtime`",
-    ),
-    absent(
-        "trust",
-        settings("trust"),
-        "nothing is imported, so no key is trusted",
-    ),
-    absent("var", Shape::Line, "values have no names"),
+    entry("agent", Shape::Block(Place::Agent)),
+    entry("default", Shape::Value),
+    entry("identity", settings("identity")),
+    entry("import", Shape::Line),
+    entry("manifest", Shape::Line),
+    entry("pack", Shape::Block(Place::Pack)),
+    entry("provider", settings("provider")),
+    entry("rules", Shape::Block(Place::Rules)),
+    entry("run_as", Shape::Value),
+    entry("runtime", settings("runtime")),
+    entry("system", settings("system")),
+    entry("trust", settings("trust")),
+    entry("var", Shape::Line),
 ];
 
 const AGENT: &[Entry] = &[
-    held("default", Shape::Value),
-    held("framework", Shape::Value),
-    held("model", Shape::Value),
-    held("rules", Shape::Block(Place::Rules)),
-    held("run_as", Shape::Value),
-    held("version", Shape::Value),
-    absent(
-        "alert",
-        settings("alert"),
-        "nobody is notified; `notify` in a rule is recorded",
-    ),
-    absent(
-        "ambient",
-        settings("ambient"),
-        "nothing is counted across calls",
-    ),
-    absent(
-        "budget",
-        settings("budget"),
-        "spending and calls are not counted",
-    ),
-    absent(
-        "completion_gate",
-        settings("completion_gate"),
-        "the end of a task is not governed",
-    ),
-    absent(
-        "credential",
-        settings("credential"),
-        "no credentials are brokered",
-    ),
-    absent(
-        "delegate",
-        settings("delegate"),
-        "calls between agents are not governed",
-    ),
-    absent(
-        "egress",
-        settings("egress"),
-        "no broker decides network connections",
-    ),
-    absent(
-        "enforcement",
-        settings("enforcement"),
-        "doors are not configured by policy",
-    ),
-    absent(
-        "examples",
-        Shape::Block(Place::Examples),
-        "examples are not run by the compiler",
-    ),
-    absent(
-        "model_policy",
-        settings("model_policy"),
-        "no door sees which model is used",
-    ),
-    absent(
-        "paths",
-        settings("paths"),
-        "paths are not normalised; compare `args.path` in a rule",
-    ),
-    absent("phase", Shape::Block(Place::Phase), "agents have no phases"),
-    absent("rate_limit", Shape::Line, "calls are not counted over time"),
-    absent("redact", Shape::Line, "records keep arguments as they are"),
-    absent(
-        "require",
-        Shape::Line,
-        "rules cannot rest on measured enforcement",
-    ),
-    absent(
-        "selector",
-        settings("selector"),
-        "no outside source of facts is asked",
-    ),
-    absent("session", settings("session"), "sessions are not limited"),
-    absent("spawn", settings("spawn"), "child agents are not governed"),
-    absent("tool", Shape::Block(Place::Tool), "tools have no schemas"),
-    absent("use", settings("use"), "a policy stands in one file"),
-    absent("var", Shape::Line, "values have no names"),
+    entry("alert", settings("alert")),
+    entry("ambient", settings("ambient")),
+    entry("budget", settings("budget")),
+    entry("completion_gate", settings("completion_gate")),
+    entry("credential", settings("credential")),
+    entry("default", Shape::Value),
+    entry("delegate", settings("delegate")),
+    entry("egress", settings("egress")),
+    entry("enforcement", settings("enforcement")),
+    entry("examples", Shape::Block(Place::Examples)),
+    entry("framework", Shape::Value),
+    entry("model", Shape::Value),
+    entry("model_policy", settings("model_policy")),
+    entry("paths", settings("paths")),
+    entry("phase", Shape::Block(Place::Phase)),
+    entry("rate_limit", Shape::Line),
+    entry("redact", Shape::Line),
+    entry("require", Shape::Line),
+    entry("rules", Shape::Block(Place::Rules)),
+    entry("run_as", Shape::Value),
+    entry("selector", settings("selector")),
+    entry("session", settings("session")),
+    entry("spawn", settings("spawn")),
+    entry("tool", Shape::Block(Place::Tool)),
+    entry("use", Shape::MaybeBlock(Place::Settings("use"))),
+    entry("var", Shape::Line),
+    entry("version", Shape::Value),
 ];
 
 const PHASE: &[Entry] = &[
-    held("duration", Shape::Value),
-    held("next", Shape::Value),
-    held("rules", Shape::Block(Place::Rules)),
-    held("tools", Shape::Value),
+    entry("duration", Shape::Value),
+    entry("next", Shape::Value),
+    entry("rules", Shape::Block(Place::Rules)),
+    entry("tools", Shape::Value),
 ];
 
-const TOOL: &[Entry] = &[held("arg", Shape::Line), held("closed", Shape::Line)];
-
-const PATHS: &[Entry] = &[
-    held("edit_allow", Shape::Value),
-    held("edit_deny", Shape::Value),
-    held("edit_protected", Shape::Value),
-    held("read_exclude", Shape::Value),
-];
+const TOOL: &[Entry] = &[entry("arg", Shape::Line), entry("closed", Shape::Line)];
 
 const PACK: &[Entry] = &[
-    held("parameter", Shape::Line),
-    held("version", Shape::Value),
-    held("rules", Shape::Block(Place::Rules)),
-    held("redact", Shape::Line),
-    held("egress", settings("egress")),
+    entry("egress", settings("egress")),
+    entry("parameter", Shape::Line),
+    entry("redact", Shape::Line),
+    entry("rules", Shape::Block(Place::Rules)),
+    entry("version", Shape::Value),
 ];
 
-const FROM_THE_COMMAND_LINE: &str = "how the daemon is run is not part of the policy";
-const NO_NETWORK: &str = "the daemon opens no network socket";
-
+/// What this version decides by; the others stand in [`RUNTIME_KEYS`].
 const RUNTIME: &[Entry] = &[
-    held("agent_enforce_profile", Shape::Value),
-    held("allowed_sockets", Shape::Value),
-    held("cold_start_deny_window", Shape::Value),
-    held("keep_env", Shape::Value),
-    held("mode", Shape::Value),
-    held("reveal", Shape::Value),
-    absent(
-        "approval_ttl",
-        Shape::Value,
-        "a deferral cannot be approved",
-    ),
-    absent("backend", Shape::Value, FROM_THE_COMMAND_LINE),
-    absent(
-        "budget_backend",
-        Shape::Value,
-        "spending and calls are not counted",
-    ),
-    absent("dsn", Shape::Value, FROM_THE_COMMAND_LINE),
-    absent("grpc_port", Shape::Value, NO_NETWORK),
-    absent("http_listen", Shape::Value, NO_NETWORK),
-    absent("http_upstream", Shape::Value, NO_NETWORK),
-    absent(
-        "immutable_config",
-        Shape::Value,
-        "the running policy is always the signed artifact, never this file",
-    ),
-    absent("log_level", Shape::Value, FROM_THE_COMMAND_LINE),
-    absent("mcp_proxy_port", Shape::Value, NO_NETWORK),
-    absent("network", Shape::Value, NO_NETWORK),
-    absent(
-        "os_tier",
-        Shape::Value,
-        "what a host can enforce is measured; see `agent_enforce_profile`",
-    ),
-    absent("postgres_url", Shape::Value, FROM_THE_COMMAND_LINE),
-    absent(
-        "signing_required",
-        Shape::Value,
-        "policies are always signed",
-    ),
-    absent(
-        "signing_warning_acknowledged",
-        Shape::Value,
-        "policies are always signed",
-    ),
-    absent("socket", Shape::Value, FROM_THE_COMMAND_LINE),
-    absent(
-        "strip_ambient_credentials",
-        Shape::Value,
-        "they are always stripped; see `keep_env`",
-    ),
-    absent(
-        "strip_env",
-        Shape::Value,
-        "what looks like a credential is always stripped; see `keep_env`",
-    ),
-    absent(
-        "supervised_command",
-        Shape::Value,
-        "an agent's command stands behind `.faramesh/bin/agent --`",
-    ),
-    absent("tls_cert_file", Shape::Value, NO_NETWORK),
-    absent("tls_key_file", Shape::Value, NO_NETWORK),
-    absent("wal_dir", Shape::Value, FROM_THE_COMMAND_LINE),
-    absent(
-        "wal_retention",
-        Shape::Value,
-        "the journal keeps everything",
-    ),
+    entry("agent_enforce_profile", Shape::Value),
+    entry("allowed_sockets", Shape::Value),
+    entry("cold_start_deny_window", Shape::Value),
+    entry("keep_env", Shape::Value),
+    entry("mode", Shape::Value),
+    entry("reveal", Shape::Value),
+    entry("timezone", Shape::Value),
 ];
 
-/// Settings of blocks that this version does not hold: only those whose reading differs from one value.
-const CREDENTIAL: &[Entry] = &[
-    held("backend", Shape::Value),
-    held("path", Shape::Value),
-    held("scope", Shape::Line),
-    held("max_scope", Shape::Value),
-    held("ttl", Shape::Value),
+const PATHS: &[Entry] = &[
+    entry("edit_allow", Shape::Value),
+    entry("edit_deny", Shape::Value),
+    entry("edit_protected", Shape::Value),
+    entry("read_exclude", Shape::Value),
 ];
-const COMPLETION_GATE: &[Entry] = &[held("require", Shape::Value)];
+
 const TRUST: &[Entry] = &[
-    held("key", Shape::Line),
-    held("spiffe_federated", Shape::Line),
+    entry("key", Shape::Line),
+    entry("spiffe_federated", Shape::Line),
 ];
 
 impl Place {
-    /// The words that may start an item here; for most blocks of settings, none is listed.
-    pub(crate) const fn entries(self) -> &'static [Entry] {
+    /// The words that may start an item here, beside the effects of rules.
+    const fn entries(self) -> &'static [Entry] {
         match self {
             Place::Top => TOP,
             Place::Agent => AGENT,
@@ -315,12 +157,28 @@ impl Place {
             Place::Settings(keyword) => match keyword.as_bytes() {
                 b"runtime" => RUNTIME,
                 b"paths" => PATHS,
-                b"completion_gate" => COMPLETION_GATE,
-                b"credential" => CREDENTIAL,
                 b"trust" => TRUST,
                 _ => &[],
             },
         }
+    }
+
+    /// The words that may start an item here, for suggestions.
+    pub(crate) fn words(self) -> impl Iterator<Item = &'static str> {
+        let entries = self.entries().iter().map(|entry| entry.word);
+        let block = match self {
+            Place::Settings(keyword) => Block::of(keyword),
+            _ => None,
+        };
+        let keys = block.into_iter().flat_map(Block::all_keys);
+        let runtime = if self == Place::Settings("runtime") {
+            RUNTIME_KEYS
+        } else {
+            &[]
+        };
+        entries
+            .chain(keys.map(|key| key.word))
+            .chain(runtime.iter().map(|key| key.word))
     }
 
     /// Whether rules may stand here.
@@ -328,30 +186,59 @@ impl Place {
         !matches!(self, Place::Settings(_) | Place::Examples | Place::Tool)
     }
 
-    pub(crate) fn entry(self, word: &str) -> Option<&'static Entry> {
-        self.entries().iter().find(|entry| entry.word == word)
+    /// What is known of a word that may start an item here.
+    pub(crate) fn entry(self, word: &str) -> Option<Entry> {
+        if let Some(entry) = self.entries().iter().find(|entry| entry.word == word) {
+            return Some(*entry);
+        }
+        let Place::Settings(keyword) = self else {
+            return None;
+        };
+        let key = if keyword == "runtime" {
+            RUNTIME_KEYS.iter().find(|key| key.word == word)?
+        } else {
+            Block::of(keyword)?
+                .all_keys()
+                .find(|key| key.word == word)?
+        };
+        let shape = match key.of {
+            Type::Line => Shape::Line,
+            _ => Shape::Value,
+        };
+        Some(entry(key.word, shape))
+    }
+
+    /// How what follows a word is read, if the word is known here.
+    pub(crate) fn shape(self, word: &str) -> Option<Shape> {
+        self.entry(word).map(|entry| entry.shape)
     }
 
     /// For messages: `an agent`.
-    pub(crate) fn noun(self) -> &'static str {
+    pub(crate) fn noun(self) -> String {
         match self {
-            Place::Top => "the file",
-            Place::Agent => "an agent",
-            Place::Rules => "`rules`",
-            Place::Phase => "a phase",
-            Place::Settings("runtime") => "`runtime`",
-            Place::Examples => "`examples`",
-            Place::Tool => "a tool's schema",
-            Place::Pack => "a pack",
-            Place::Settings(_) => "this block",
+            Place::Top => String::from("the file"),
+            Place::Agent => String::from("an agent"),
+            Place::Rules => String::from("`rules`"),
+            Place::Phase => String::from("a phase"),
+            Place::Examples => String::from("`examples`"),
+            Place::Tool => String::from("a tool's schema"),
+            Place::Pack => String::from("a pack"),
+            Place::Settings("") => String::from("this block"),
+            Place::Settings(keyword) => format!("`{keyword}`"),
         }
     }
 
     /// Where else a word may stand: for `budget` outside an agent.
     pub(crate) fn elsewhere(self, word: &str) -> Option<Place> {
-        [Place::Agent, Place::Top, Place::Settings("runtime")]
-            .into_iter()
-            .find(|place| *place != self && place.entry(word).is_some())
+        [
+            Place::Agent,
+            Place::Top,
+            Place::Settings("runtime"),
+            Place::Settings("trust"),
+            Place::Settings("paths"),
+        ]
+        .into_iter()
+        .find(|place| *place != self && place.shape(word).is_some())
     }
 }
 
@@ -499,7 +386,7 @@ mod tests {
             Place::Phase,
             Place::Settings("runtime"),
         ] {
-            let mut words: Vec<_> = place.entries().iter().map(|entry| entry.word).collect();
+            let mut words: Vec<_> = place.words().collect();
             words.sort_unstable();
             let all = words.len();
             words.dedup();

@@ -5,6 +5,7 @@
     reason = "a test that cannot read its corpus has failed"
 )]
 
+use faramesh_core::policy::artifact::{Datum, Declaration, Runtime, Setting};
 use faramesh_policy_compiler::{Artifact, Options, Style, compile_bytes, render};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -81,13 +82,55 @@ fn every_accepted_file_compiles_to_its_rendering() {
     assert!(different.is_empty(), "{}", different.join("\n\n"));
 }
 
+fn shown(of: &Declaration) -> String {
+    let labels: Vec<String> = of.labels.iter().map(datum).collect();
+    let inner: Vec<String> = of.inner.iter().map(shown).collect();
+    format!(
+        "{} ({}) {} {}",
+        of.keyword,
+        labels.join(" "),
+        settings(&of.settings),
+        inner.join("; ")
+    )
+}
+
+fn settings(of: &[Setting]) -> String {
+    let settings: Vec<String> = of
+        .iter()
+        .map(|setting| {
+            let values: Vec<String> = setting.values.iter().map(datum).collect();
+            format!("{}={}", setting.key, values.join(","))
+        })
+        .collect();
+    settings.join(" ")
+}
+
+fn datum(of: &Datum) -> String {
+    match of {
+        Datum::Bool(value) => value.to_string(),
+        Datum::Number(number, unit) => format!("{number} {unit:?}"),
+        Datum::Text(text) => format!("{text:?}"),
+        Datum::List(parts) => format!("{:?}", parts.iter().map(datum).collect::<Vec<_>>()),
+        Datum::Env(name) => format!("env {name}"),
+    }
+}
+
 /// A policy as a reviewer wants to see it change.
 fn policy(artifact: &Artifact) -> String {
     let mut out = format!(
         "requires {}\n{:?}\n",
         artifact.requires.join(" "),
-        artifact.runtime
+        Runtime {
+            declared: Vec::new(),
+            ..artifact.runtime.clone()
+        }
     );
+    if !artifact.runtime.declared.is_empty() {
+        let _ = writeln!(out, "runtime {}", settings(&artifact.runtime.declared));
+    }
+    for declaration in &artifact.declarations {
+        let _ = writeln!(out, "{}", shown(declaration));
+    }
     for agent in &artifact.agents {
         let _ = writeln!(
             out,
@@ -100,6 +143,26 @@ fn policy(artifact: &Artifact) -> String {
         for (index, test) in agent.tests.iter().enumerate() {
             let field = agent.fields.get(test.field as usize);
             let _ = writeln!(out, "  test {index}: {field:?} {:?}", test.ask);
+        }
+        for declaration in &agent.declarations {
+            let _ = writeln!(out, "  {}", shown(declaration));
+        }
+        for redaction in &agent.redactions {
+            let _ = writeln!(out, "  redact {} {:?}", redaction.pattern, redaction.paths);
+        }
+        if !agent.demands.is_empty() {
+            let _ = writeln!(out, "  demands {}", agent.demands.join(" "));
+        }
+        for phase in &agent.phases {
+            let _ = writeln!(
+                out,
+                "  phase {:?} {}",
+                phase.name,
+                settings(&phase.settings)
+            );
+            for rule in &phase.rules {
+                let _ = writeln!(out, "    {} {:?}", rule.text, rule.condition);
+            }
         }
         for (number, rule) in (1..).zip(&agent.rules) {
             let _ = writeln!(out, "  {number}: {}", rule.text);

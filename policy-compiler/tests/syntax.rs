@@ -1,5 +1,7 @@
 //! The syntax tree that other programs build on: each construct in it as written.
 
+#![expect(clippy::panic, reason = "a test whose tree is another one has failed")]
+
 use faramesh_policy_compiler::syntax::{
     ClauseBody, Expr, ExprKind, File, Item, Member, Value, ValueKind,
 };

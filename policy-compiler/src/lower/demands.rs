@@ -1,14 +1,33 @@
 //! `require enforcement LAYER`, and the names of layers in conditions.
 
-use crate::diagnostic::{Diagnostic, quoted};
+use crate::diagnostic::{Diagnostic, alternatives, quoted};
 use crate::number::Number;
 use crate::source::Span;
 use crate::vocabulary::nearest;
 
-/// Why a layer is none that a launch measures.
+/// Layers that a launch probes, by the first part of their names.
+pub(super) const LAYERS: [&str; 7] = [
+    "base",
+    "cgroup",
+    "egress",
+    "landlock",
+    "listener",
+    "namespaces",
+    "seccomp",
+];
+/// Bytes of a layer's name: more than any has.
+const LAYER_BYTES_MAX: usize = 128;
+
+/// Why a layer, or a part of one, is none that a launch measures. Which parts a kernel has is known at the launch alone.
 pub(crate) fn layer_fault(layer: &str, span: Span) -> Option<Box<Diagnostic>> {
-    let known = ["landlock.fs.read"];
-    if known.contains(&layer) {
+    let root = layer.split('.').next().unwrap_or_default();
+    let plain = layer.split('.').all(|part| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+    });
+    if plain && layer.len() <= LAYER_BYTES_MAX && LAYERS.contains(&root) {
         return None;
     }
     Some(Box::new(
@@ -16,7 +35,10 @@ pub(crate) fn layer_fault(layer: &str, span: Span) -> Option<Box<Diagnostic>> {
             Number::UnknownLayer,
             format!("unknown enforcement layer {}", quoted(layer)),
         )
-        .at(span, "no launch measures it")
-        .suggest(nearest(layer, known.iter().copied())),
+        .at(
+            span,
+            format!("expected {}, or a part of one", alternatives(LAYERS)),
+        )
+        .suggest(nearest(root, LAYERS.into_iter())),
     ))
 }

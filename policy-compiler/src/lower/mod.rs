@@ -3,24 +3,38 @@
 //! Invariant: every item of the tree is lowered or becomes a finding; there is no arm that skips.
 
 mod clauses;
+mod declare;
 mod declared;
 mod demands;
+mod examples;
+mod imports;
+mod paths;
 mod rules;
+mod schemas;
+mod vars;
 
 pub(crate) use declared::{Declared, Declares};
 pub(crate) use demands::layer_fault;
 
 use crate::check;
 use crate::conditions::Tables;
-use crate::diagnostic::{Diagnostic, Findings, quoted};
+use crate::diagnostic::{Diagnostic, Findings, alternatives, quoted};
 use crate::number::Number;
+use crate::registry::Registry;
+use crate::settings::typed::text_of;
 use crate::settings::{self, Read};
 use crate::source::{Lines, SourceMap, Span};
-use crate::syntax::{Block, File, Item, Setting, Word};
+use crate::syntax::{Block, File, Item, Setting, Value, ValueKind, Word};
+use crate::vocabulary::blocks::{self, PHASE_KEYS, RUNTIME_KEYS};
 use crate::vocabulary::{Place, nearest};
+use declare::{Declarations, Settings};
 use faramesh_core::decision::Effect;
-use faramesh_core::policy::artifact::{AgentPolicy, Artifact, Rule, Runtime, capabilities};
-use std::collections::BTreeMap;
+use faramesh_core::json;
+use faramesh_core::policy::artifact::{
+    AgentPolicy, Artifact, Datum, Example, LIST_MAX, PathRules, Phase, Redaction, Rule, Runtime,
+    Setting as Kept, TEXT_BYTES_MAX, ToolSchema, capabilities,
+};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A lowered rule with what the checks over a whole agent need of it.
 #[derive(Debug)]
@@ -37,13 +51,20 @@ pub(crate) struct LoweredRule {
 }
 
 /// Lowers a file. What it returns is worth something only if no error was found.
-pub(crate) fn lower(text: &str, file: &File, diagnostics: &mut Findings) -> (Artifact, SourceMap) {
+pub(crate) fn lower(
+    text: &str,
+    mut file: File,
+    registry: &dyn Registry,
+    diagnostics: &mut Findings,
+) -> (Artifact, SourceMap) {
+    imports::expand(&mut file, registry, diagnostics);
+    vars::expand(&mut file, diagnostics);
     let mut lowering = Lowering {
         lines: Lines::new(text),
         diagnostics,
         map: SourceMap::default(),
     };
-    let artifact = lowering.file(file);
+    let artifact = lowering.file(&file);
     (artifact, lowering.map)
 }
 
@@ -68,6 +89,13 @@ struct Draft {
     tables: Tables,
     declared: Declared,
     given: Given,
+    demands: BTreeMap<String, Span>,
+    schemas: Vec<ToolSchema>,
+    paths: Option<PathRules>,
+    redactions: BTreeMap<String, BTreeSet<Vec<String>>>,
+    examples: Vec<Example>,
+    phases: Vec<(Span, Phase)>,
+    declarations: Declarations,
 }
 
 impl Draft {
@@ -101,6 +129,7 @@ impl Lowering<'_> {
         let mut agents: Vec<(Span, AgentPolicy)> = Vec::new();
         let mut flat = Draft::over(Declared::of(&file.items, &file.items));
         let mut flat_item = None;
+        let mut stack = Declarations::default();
         for item in &file.items {
             match item {
                 Item::Block(block) if block.keyword.text == "agent" => {
@@ -109,6 +138,27 @@ impl Lowering<'_> {
                 Item::Block(block) if block.keyword.text == "runtime" => {
                     self.runtime(block, &mut runtime, &mut runtime_given);
                 }
+                Item::Block(block) if block.keyword.text == "trust" => {
+                    self.trust(block, &mut stack);
+                }
+                Item::Setting(setting) if setting.key.text == "manifest" => {
+                    self.manifest(setting, &mut stack);
+                }
+                Item::Block(block) if block.keyword.text == "pack" => {
+                    self.report(
+                        Diagnostic::new(Number::BadPack, "a pack is no policy")
+                            .at(block.head, "a policy describes agents")
+                            .help("put it into a registry, and import it"),
+                    );
+                }
+                Item::Block(block)
+                    if Place::Top.shape(&block.keyword.text).is_some()
+                        && blocks::Block::of(&block.keyword.text).is_some() =>
+                {
+                    if let Some(spec) = blocks::Block::of(&block.keyword.text) {
+                        self.declare(block, spec, &mut stack);
+                    }
+                }
                 other => {
                     if self.agent_item(other, Place::Top, &mut flat) {
                         flat_item.get_or_insert(other.span());
@@ -116,6 +166,7 @@ impl Lowering<'_> {
                 }
             }
         }
+        self.finish_runtime(&mut runtime, &runtime_given);
         if let Some(span) = flat_item {
             let named = file
                 .items
@@ -147,7 +198,7 @@ impl Lowering<'_> {
             requires: Vec::new(),
             runtime,
             agents,
-            declarations: Vec::new(),
+            declarations: stack.finish(),
         };
         artifact.requires = capabilities::of(&artifact);
         artifact
@@ -192,18 +243,10 @@ impl Lowering<'_> {
                 true
             }
             Item::Block(block) if block.keyword.text == "rules" => {
-                for item in &block.items {
-                    match item {
-                        Item::Rule(rule) => self.rule(rule, draft),
-                        other => self.unknown_word(other.word(), Place::Rules),
-                    }
-                }
+                self.rules(block, draft);
                 true
             }
-            Item::Block(block) => {
-                self.not_supported(&block.keyword, block.head, place);
-                false
-            }
+            Item::Block(block) => self.agent_block(block, place, draft),
             Item::Setting(setting) => self.agent_setting(setting, place, draft),
             Item::Example(example) => {
                 self.unknown_word(&example.effect, place);
@@ -212,14 +255,60 @@ impl Lowering<'_> {
         }
     }
 
-    fn agent_setting(&mut self, setting: &Setting, place: Place, draft: &mut Draft) -> bool {
-        let key = setting.key.text.as_str();
-        let held = place.entry(key).is_some_and(|entry| entry.absent.is_none());
-        if !held {
-            self.not_supported(&setting.key, setting.span, place);
+    fn rules(&mut self, block: &Block, draft: &mut Draft) {
+        if let Some(label) = block.labels.first() {
+            let finding = Diagnostic::new(Number::BadName, "`rules` has no name");
+            self.report(finding.at(label.span, "remove this"));
+        }
+        for item in &block.items {
+            match item {
+                Item::Rule(rule) => self.rule(rule, draft),
+                other => self.unknown_word(other.word(), Place::Rules),
+            }
+        }
+    }
+
+    fn agent_block(&mut self, block: &Block, place: Place, draft: &mut Draft) -> bool {
+        let keyword = block.keyword.text.as_str();
+        if place.shape(keyword).is_none() {
+            self.unknown_word(&block.keyword, place);
             return false;
         }
-        self.once(&mut draft.given, setting);
+        match (keyword, blocks::Block::of(keyword)) {
+            (_, Some(spec)) => self.declare(block, spec, &mut draft.declarations),
+            ("phase", _) => self.phase(block, draft),
+            ("tool", _) => self.tool_schema(block, draft),
+            ("paths", _) => self.paths(block, draft),
+            ("examples", _) => self.examples(block, draft),
+            _ => {
+                self.unknown_word(&block.keyword, place);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn agent_setting(&mut self, setting: &Setting, place: Place, draft: &mut Draft) -> bool {
+        let key = setting.key.text.as_str();
+        if place.shape(key).is_none() {
+            self.unknown_word(&setting.key, place);
+            return false;
+        }
+        match key {
+            "rate_limit" => {
+                self.rate_limit(setting, &mut draft.declarations);
+                return true;
+            }
+            "redact" => {
+                self.redact(setting, draft);
+                return true;
+            }
+            "require" => {
+                self.require(setting, draft);
+                return true;
+            }
+            _ => self.once(&mut draft.given, setting),
+        }
         match key {
             "default" => draft.default = self.take(settings::default(setting)),
             "run_as" => draft.run_as = self.take(settings::run_as(setting)),
@@ -240,22 +329,226 @@ impl Lowering<'_> {
                     );
                 }
             }
-            _ => self.not_supported(&setting.key, setting.span, place),
+            _ => {
+                self.unknown_word(&setting.key, place);
+                return false;
+            }
         }
         true
     }
 
+    /// A tool or a pattern in a setting.
+    fn tool_pattern(&mut self, value: &Value) -> Option<String> {
+        let Some(text) = text_of(value) else {
+            self.report(
+                Diagnostic::new(Number::BadPattern, "this is no tool and no pattern").at(
+                    value.span,
+                    "expected a tool, such as `stripe/refund` or `stripe/*`",
+                ),
+            );
+            return None;
+        };
+        let tool = Word {
+            text: text.to_string(),
+            span: value.span,
+        };
+        self.pattern(&tool)
+    }
+
+    /// `redact stripe/* args: ["card", "to.address"]`.
+    fn redact(&mut self, setting: &Setting, draft: &mut Draft) {
+        let [tool, word, list] = setting.values.as_slice() else {
+            return self.redact_wrong(setting.span, "expected a tool, `args` and a list");
+        };
+        if text_of(word) != Some("args") {
+            return self.redact_wrong(word.span, "expected `args`");
+        }
+        let parts = match &list.kind {
+            ValueKind::List(parts) => parts.as_slice(),
+            _ => std::slice::from_ref(list),
+        };
+        let pattern = self.tool_pattern(tool);
+        let mut paths = BTreeSet::new();
+        for part in parts {
+            let path: Option<Vec<String>> =
+                text_of(part).map(|text| text.split('.').map(str::to_string).collect());
+            let Some(path) = path.filter(|path| {
+                path.len() <= json::DEPTH_MAX
+                    && path
+                        .iter()
+                        .all(|name| !name.is_empty() && name.len() <= TEXT_BYTES_MAX)
+            }) else {
+                return self.redact_wrong(
+                    part.span,
+                    "expected the name of an argument, such as `\"to.address\"`",
+                );
+            };
+            if path.len() > 1 && path.first().is_some_and(|root| root == "args") {
+                return self
+                    .redact_wrong(part.span, "names start below `args`: leave `args.` away");
+            }
+            if !paths.insert(path) {
+                return self.redact_wrong(part.span, "expected each argument once");
+            }
+        }
+        if paths.is_empty() || paths.len() > LIST_MAX {
+            return self.redact_wrong(list.span, &format!("expected 1 to {LIST_MAX} arguments"));
+        }
+        let Some(pattern) = pattern else { return };
+        let before = draft.redactions.entry(pattern).or_default();
+        let again = paths.iter().any(|path| before.contains(path));
+        before.extend(paths);
+        if again {
+            self.redact_wrong(setting.span, "an argument of these tools is redacted twice");
+        }
+    }
+
+    fn redact_wrong(&mut self, span: Span, why: &str) {
+        self.report(
+            Diagnostic::new(Number::BadValue, "this is no `redact`")
+                .at(span, why)
+                .help("write `redact stripe/* args: [\"card\", \"to.address\"]`"),
+        );
+    }
+
+    /// `require enforcement landlock`.
+    fn require(&mut self, setting: &Setting, draft: &mut Draft) {
+        let words: Vec<&str> = setting
+            .values
+            .iter()
+            .map(|value| text_of(value).unwrap_or_default())
+            .collect();
+        let ["enforcement", layers @ ..] = words.as_slice() else {
+            let near = words
+                .first()
+                .and_then(|word| nearest(word, ["enforcement"].into_iter()));
+            self.report(
+                Diagnostic::new(Number::BadValue, "only enforcement can be required")
+                    .at(setting.span, "expected `require enforcement` and a layer")
+                    .suggest(near),
+            );
+            return;
+        };
+        if layers.is_empty() {
+            self.report(
+                Diagnostic::new(Number::BadValue, "`require enforcement` names no layer").at(
+                    setting.span.after(),
+                    format!(
+                        "expected {}, or a part of one",
+                        alternatives(demands::LAYERS)
+                    ),
+                ),
+            );
+        }
+        for (layer, value) in layers.iter().zip(setting.values.iter().skip(1)) {
+            if let Some(fault) = layer_fault(layer, value.span) {
+                self.report(*fault);
+                continue;
+            }
+            if let Some(first) = draft.demands.insert((*layer).to_string(), value.span) {
+                self.given_twice(layer, value.span, first);
+            }
+        }
+    }
+
+    /// `phase x { … }`.
+    fn phase(&mut self, block: &Block, draft: &mut Draft) {
+        let name = match block.labels.as_slice() {
+            [label] => match self.name(label, "phase") {
+                Some(Datum::Text(name)) => Some(name),
+                _ => None,
+            },
+            _ => {
+                self.report(
+                    Diagnostic::new(Number::BadName, "a phase has one name")
+                        .at(block.head, "expected `phase name {`"),
+                );
+                None
+            }
+        };
+        let outer = std::mem::take(&mut draft.rules);
+        let mut settings = Settings::new();
+        for item in &block.items {
+            match item {
+                Item::Rule(rule) => self.rule(rule, draft),
+                Item::Block(rules) if rules.keyword.text == "rules" => self.rules(rules, draft),
+                Item::Setting(setting) => {
+                    match PHASE_KEYS.iter().find(|key| key.word == setting.key.text) {
+                        Some(key) => self.setting(key, key.word, setting, &mut settings),
+                        None => self.unknown_word(&setting.key, Place::Phase),
+                    }
+                }
+                other => self.unknown_word(other.word(), Place::Phase),
+            }
+        }
+        let rules = std::mem::replace(&mut draft.rules, outer);
+        let Some(name) = name else { return };
+        if let Some((first, _)) = draft.phases.iter().find(|(_, phase)| phase.name == name) {
+            let message = format!("phase {} stands twice", quoted(&name));
+            let first = *first;
+            self.report(
+                Diagnostic::new(Number::DuplicateBlock, message)
+                    .at(block.head, "again here")
+                    .at(first, "first here")
+                    .help("join the two"),
+            );
+            return;
+        }
+        let phase = Phase {
+            name,
+            settings: settings
+                .into_iter()
+                .map(|(key, (_, values))| Kept { key, values })
+                .collect(),
+            rules: rules.into_iter().map(|lowered| lowered.rule).collect(),
+        };
+        draft.phases.push((block.head, phase));
+    }
+
+    /// `next` leads to a phase that is there, or to `enforce`: out of the phases.
+    fn check_phases(&mut self, phases: &[(Span, Phase)]) {
+        for (span, phase) in phases {
+            let next = phase.settings.iter().find(|setting| setting.key == "next");
+            let Some([Datum::Text(next)]) = next.map(|next| next.values.as_slice()) else {
+                continue;
+            };
+            let known = phases.iter().map(|(_, phase)| phase.name.as_str());
+            if next != "enforce" && !known.clone().any(|name| name == next) {
+                let message = format!(
+                    "phase {} leads to {}, which does not exist",
+                    quoted(&phase.name),
+                    quoted(next)
+                );
+                let near = known
+                    .clone()
+                    .find(|name| strsim::osa_distance(name, next) <= 2);
+                self.report(
+                    Diagnostic::new(Number::BadValue, message)
+                        .at(
+                            *span,
+                            format!("expected {}", alternatives(known.chain(["enforce"]))),
+                        )
+                        .suggest(near),
+                );
+            }
+        }
+    }
+
+    fn given_twice(&mut self, what: &str, again: Span, first: Span) {
+        self.report(
+            Diagnostic::new(
+                Number::DuplicateSetting,
+                format!("{} is given twice", quoted(what)),
+            )
+            .at(again, "again here")
+            .at(first, "first here")
+            .help("remove one"),
+        );
+    }
+
     fn once(&mut self, given: &mut Given, setting: &Setting) {
         if let Some(first) = given.0.insert(setting.key.text.clone(), setting.key.span) {
-            self.report(
-                Diagnostic::new(
-                    Number::DuplicateSetting,
-                    format!("{} is given twice", quoted(&setting.key.text)),
-                )
-                .at(setting.key.span, "again here")
-                .at(first, "first here")
-                .help("remove one"),
-            );
+            self.given_twice(&setting.key.text, setting.key.span, first);
         }
     }
 
@@ -283,50 +576,62 @@ impl Lowering<'_> {
         given: &mut Given,
     ) -> Option<()> {
         let place = Place::Settings("runtime");
-        match place.entry(&setting.key.text) {
-            Some(entry) if entry.absent.is_none() => self.once(given, setting),
-            Some(_) => {
-                self.not_supported(&setting.key, setting.span, place);
-                return None;
-            }
-            None => {
-                self.unknown_word(&setting.key, place);
-                return None;
-            }
+        let word = setting.key.text.as_str();
+        if place.shape(word).is_none() {
+            self.unknown_word(&setting.key, place);
+            return None;
         }
-        match setting.key.text.as_str() {
+        self.once(given, setting);
+        match word {
             "mode" => runtime.mode = self.take(settings::mode(setting))?,
             "cold_start_deny_window" => {
                 runtime.cold_start_deny_window_ms = self.take(settings::cold_start(setting))?
             }
             "reveal" => runtime.reveal_rule = self.take(settings::reveal(setting)),
             "keep_env" => runtime.keep_env = self.take(settings::keep_env(setting))?,
-            "agent_enforce_profile" => runtime.profile = self.take(settings::profile(setting))?,
+            "agent_enforce_profile" => match self.take(settings::profile(setting))? {
+                Some(profile) => runtime.profile = profile,
+                None => runtime.declared.push(Kept {
+                    key: word.to_string(),
+                    values: vec![Datum::Text(String::from("off"))],
+                }),
+            },
             "allowed_sockets" => {
                 runtime.allowed_sockets = self.take(settings::allowed_sockets(setting))?
             }
-            _ => self.not_supported(&setting.key, setting.span, place),
+            "timezone" => runtime.zone = self.take(settings::timezone(setting))?,
+            _ => {
+                let key = RUNTIME_KEYS.iter().find(|key| key.word == word)?;
+                let mut settings = Settings::new();
+                self.setting(key, key.word, setting, &mut settings);
+                let declared = settings
+                    .into_iter()
+                    .map(|(key, (_, values))| Kept { key, values });
+                runtime.declared.extend(declared);
+            }
         }
         Some(())
     }
 
-    fn not_supported(&mut self, word: &Word, span: Span, place: Place) {
-        let Some(entry) = place.entry(&word.text) else {
-            self.unknown_word(word, place);
-            return;
-        };
-        self.report(
-            Diagnostic::new(
-                Number::BlockNotSupported,
-                format!("{} is not supported by this version", quoted(&word.text)),
-            )
-            .at(span, entry.absent.unwrap_or("not here"))
-            .help("remove it, and know that what it asks for does not hold"),
-        );
+    /// Settings in their order, and what is so without them.
+    fn finish_runtime(&mut self, runtime: &mut Runtime, given: &Given) {
+        runtime.declared.sort();
+        runtime.declared.dedup_by(|a, b| a.key == b.key);
+        for setting in &runtime.declared {
+            if capabilities::always_so(runtime, setting) {
+                let message = format!("{} is always so", quoted(&setting.key));
+                let at = given.0.get(&setting.key).copied().unwrap_or_default();
+                self.diagnostics.push(
+                    Diagnostic::new(Number::AlwaysSo, message)
+                        .at(at, "it holds without being asked for")
+                        .help("it may be removed"),
+                );
+            }
+        }
     }
 
     fn unknown_word(&mut self, word: &Word, place: Place) {
-        let near = nearest(&word.text, place.entries().iter().map(|entry| entry.word));
+        let near = nearest(&word.text, place.words());
         let message = format!("unknown word {} in {}", quoted(&word.text), place.noun());
         let finding = Diagnostic::new(Number::UnknownWord, message).at(word.span, "");
         self.report(match place.elsewhere(&word.text) {
@@ -342,6 +647,7 @@ impl Lowering<'_> {
     fn finish(&mut self, name: String, mut draft: Draft) -> AgentPolicy {
         let default = draft.default.unwrap_or(Effect::Deny);
         check::agent(&draft.rules, &draft.tables, default, self.diagnostics);
+        self.check_phases(&draft.phases);
         let (fields, tests) = draft.tables.finish();
         let lines = draft.rules.iter().map(|lowered| lowered.line).collect();
         self.map.agents.insert(name.clone(), lines);
@@ -357,7 +663,20 @@ impl Lowering<'_> {
                 .collect(),
             fields,
             tests,
-            ..AgentPolicy::default()
+            demands: draft.demands.into_keys().collect(),
+            schemas: draft.schemas,
+            paths: draft.paths,
+            redactions: draft
+                .redactions
+                .into_iter()
+                .map(|(pattern, paths)| Redaction {
+                    pattern,
+                    paths: paths.into_iter().collect(),
+                })
+                .collect(),
+            examples: draft.examples,
+            phases: draft.phases.into_iter().map(|(_, phase)| phase).collect(),
+            declarations: draft.declarations.finish(),
         }
     }
 }

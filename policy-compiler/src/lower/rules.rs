@@ -89,7 +89,7 @@ impl Lowering<'_> {
         });
     }
 
-    fn pattern(&mut self, tool: &Word) -> Option<String> {
+    pub(super) fn pattern(&mut self, tool: &Word) -> Option<String> {
         match pattern::check(&tool.text) {
             Ok(()) => Some(tool.text.clone()),
             Err(why) => {

@@ -5,7 +5,7 @@ use crate::diagnostic::{Diagnostic, alternatives, quoted};
 use crate::lex::{Kind, Token};
 use crate::number::Number;
 use crate::source::Span;
-use crate::syntax::{Block, Example, Item, Setting, ValueKind, Word};
+use crate::syntax::{Block, Example, Item, Setting, Value, ValueKind, Word};
 use crate::vocabulary::{self, CLAUSES, EFFECTS, Place, Shape, nearest};
 
 impl Parser<'_> {
@@ -71,13 +71,12 @@ impl Parser<'_> {
     pub(super) fn leaves(&mut self, place: Place, open: Span) -> bool {
         let token = self.peek();
         let word = self.word();
-        let block =
-            matches!(Place::Top.entry(word), Some(entry) if matches!(entry.shape, Shape::Block(_)));
+        let block = matches!(Place::Top.shape(word), Some(Shape::Block(_)));
         let column_one = self
             .text
             .get(..token.span.start)
             .is_none_or(|before| before.is_empty() || before.ends_with('\n'));
-        if !block || place.entry(word).is_some() || !column_one {
+        if !block || place.shape(word).is_some() || !column_one {
             return false;
         }
         if !self.unwinding {
@@ -103,10 +102,11 @@ impl Parser<'_> {
         if place.holds_rules() && vocabulary::effect(word).is_some() {
             return Some(Item::Rule(self.rule(place)));
         }
-        match place.entry(word).map(|entry| entry.shape) {
+        match place.shape(word) {
             Some(Shape::Value) => self.setting(),
             Some(Shape::Line) => Some(self.line(place)),
-            Some(Shape::Block(inner)) => self.block(inner),
+            Some(Shape::Block(inner)) => self.block(inner, false),
+            Some(Shape::MaybeBlock(inner)) => self.block(inner, true),
             None if place.holds_rules() => self.unknown(place),
             None => self.free_setting(),
         }
@@ -225,7 +225,7 @@ impl Parser<'_> {
             while self.take_sign("=") || self.take_sign(":") || self.take_sign(",") {}
             let token = self.peek();
             let ends = matches!(token.kind, Kind::End | Kind::Sign("{" | "}"));
-            let next = place.entry(self.word()).is_some() && !values.is_empty();
+            let next = place.shape(self.word()).is_some() && !values.is_empty();
             if ends || token.first || next {
                 break;
             }
@@ -247,13 +247,25 @@ impl Parser<'_> {
     }
 
     /// `keyword label { … }`.
-    pub(super) fn block(&mut self, inner: Place) -> Option<Item> {
+    pub(super) fn block(&mut self, inner: Place, without_items: bool) -> Option<Item> {
         let keyword = self.bump_word();
-        let mut labels = Vec::new();
+        let mut labels: Vec<Value> = Vec::new();
         while !self.is_sign("{") {
+            if let (true, Some(label)) = (without_items, labels.last()) {
+                let head = keyword.span.to(label.span);
+                return Some(Item::Block(Block {
+                    keyword,
+                    labels,
+                    items: Vec::new(),
+                    head,
+                }));
+            }
             let token = self.peek();
-            let takes =
-                !token.first && matches!(token.kind, Kind::Word | Kind::Text(_) | Kind::Number);
+            let takes = !token.first
+                && matches!(
+                    token.kind,
+                    Kind::Word | Kind::Text(_) | Kind::Number | Kind::Sign("*")
+                );
             match takes.then(|| self.value()).flatten() {
                 Some(label) => labels.push(label),
                 None => {
@@ -333,7 +345,7 @@ impl Parser<'_> {
             && !next.first
             && opens(self.peek_at(2));
         if opens(next) || labelled {
-            return self.block(Place::Settings(""));
+            return self.block(Place::Settings(""), false);
         }
         self.setting()
     }
@@ -343,7 +355,7 @@ impl Parser<'_> {
         let word = self.bump_word();
         let effects = EFFECTS.iter().map(|(name, _)| *name);
         let clauses = CLAUSES.iter().copied();
-        let entries = place.entries().iter().map(|entry| entry.word);
+        let entries = place.words();
         let near = match self.diagnostics.is_full() {
             true => None,
             false => nearest(&word.text, effects.chain(clauses).chain(entries)),

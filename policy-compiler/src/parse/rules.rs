@@ -100,7 +100,7 @@ impl Parser<'_> {
             let ends = token.first
                 || matches!(token.kind, Kind::End | Kind::Sign("}"))
                 || vocabulary::effect(word).is_some()
-                || place.entry(word).is_some();
+                || place.shape(word).is_some();
             if ends {
                 return clauses;
             }

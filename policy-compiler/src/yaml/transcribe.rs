@@ -192,7 +192,7 @@ impl Writer<'_> {
         match entry.shape {
             Shape::Block(Place::Rules) => self.block_of(&word, node, Self::rule),
             Shape::Block(Place::Examples) => self.block_of(&word, node, Self::example),
-            Shape::Block(inner) => self.blocks(inner, &word, node),
+            Shape::Block(inner) | Shape::MaybeBlock(inner) => self.blocks(inner, &word, node),
             Shape::Line => self.lines(place, &word, node),
             Shape::Value => match rows::of(entry.word) {
                 // Given once for each: `require "x"`.
@@ -209,12 +209,11 @@ impl Writer<'_> {
     /// A key that is not in the list of its place: a setting of a block without a list, or unknown.
     fn free(&mut self, place: Place, key: &Key, node: &Node) {
         if place.holds_rules() || place == Place::Tool || !is_word(&key.text) {
-            let mut known: Vec<&'static str> =
-                place.entries().iter().map(|entry| entry.word).collect();
+            let mut known: Vec<&'static str> = place.words().collect();
             if place == Place::Agent || place == Place::Top {
                 known.extend(["rate_limits", "redactions", "budgets", "phases", "tools"]);
             }
-            self.unknown(key, place.noun(), &known);
+            self.unknown(key, &place.noun(), &known);
         } else if matches!(node.kind, NodeKind::Map(_)) && !is_environment(node) {
             self.blocks(Place::Settings(""), key, node);
         } else {
@@ -705,12 +704,10 @@ impl Writer<'_> {
 }
 
 /// The word's entry, by itself or by its plural.
-fn entry(place: Place, key: &str) -> Option<&'static Entry> {
+fn entry(place: Place, key: &str) -> Option<Entry> {
     place.entry(key).or_else(|| {
-        place
-            .entries()
-            .iter()
-            .find(|entry| rows::plural(entry.word) == key)
+        let singular = place.words().find(|word| rows::plural(word) == key)?;
+        place.entry(singular)
     })
 }
 

@@ -121,7 +121,7 @@ fn items(place: Place, items: &[Item]) -> Members {
 fn block(place: Place, block: &Block, gathering: &mut Gathering) {
     let word = block.keyword.text.as_str();
     let inner = match place.entry(word).map(|entry| entry.shape) {
-        Some(Shape::Block(inner)) => inner,
+        Some(Shape::Block(inner) | Shape::MaybeBlock(inner)) => inner,
         _ => Place::Settings(""),
     };
     if matches!(inner, Place::Rules | Place::Examples) {

@@ -4,7 +4,9 @@
 //! demand. A daemon announces exactly what it enforces; what stands in `requires` and is not announced is refused by
 //! `apply` and at start.
 
-use super::{AgentPolicy, Artifact, Field, Mode, Profile, Rule, SessionPart};
+use super::{
+    AgentPolicy, Artifact, Datum, Field, Mode, Profile, Rule, Runtime, SessionPart, Setting,
+};
 use std::collections::BTreeSet;
 
 /// Rules over tools and arguments, three-valued; every artifact needs it.
@@ -70,7 +72,10 @@ pub fn of(artifact: &Artifact) -> Vec<String> {
     needs(ALLOWED_SOCKETS, !runtime.allowed_sockets.is_empty());
     needs(PROFILE_MINIMAL, runtime.profile == Profile::Minimal);
     for setting in &runtime.declared {
-        needs(&format!("runtime.{}", setting.key), true);
+        needs(
+            &format!("runtime.{}", setting.key),
+            !always_so(runtime, setting),
+        );
     }
     for declaration in &artifact.declarations {
         needs(&format!("stack.{}", declaration.keyword), true);
@@ -79,6 +84,21 @@ pub fn of(artifact: &Artifact) -> Vec<String> {
         of_agent(agent, &mut needs);
     }
     names.into_iter().collect()
+}
+
+/// Whether a declared setting asks for what holds without it, so that no daemon need announce it: artifacts are always
+/// signed and never the file, and a launch strips what looks like a credential unless the policy keeps some.
+pub fn always_so(runtime: &Runtime, setting: &Setting) -> bool {
+    let asked = match setting.values.as_slice() {
+        [Datum::Bool(asked)] => *asked,
+        _ => return false,
+    };
+    match setting.key.as_str() {
+        "signing_warning_acknowledged" => true,
+        "immutable_config" | "signing_required" => asked,
+        "strip_ambient_credentials" => asked && runtime.keep_env.is_empty(),
+        _ => false,
+    }
 }
 
 fn of_agent(agent: &AgentPolicy, needs: &mut impl FnMut(&str, bool)) {
