@@ -332,6 +332,9 @@ fn push_split(digits: &str, before: usize, out: &mut String) {
 
 impl Ord for Decimal {
     fn cmp(&self, other: &Self) -> Ordering {
+        if let Some(order) = compare_small(self, other) {
+            return order;
+        }
         let by_sign = other.is_negative().cmp(&self.is_negative());
         by_sign.then_with(|| {
             let by_size = compare_sizes(self, other);
@@ -342,6 +345,35 @@ impl Ord for Decimal {
             }
         })
     }
+}
+
+/// Two small numbers whose last digits do not lie far apart: nearly every comparison there is.
+fn compare_small(a: &Decimal, b: &Decimal) -> Option<Ordering> {
+    let (
+        Form::Small {
+            mantissa: a,
+            exponent: a_exponent,
+        },
+        Form::Small {
+            mantissa: b,
+            exponent: b_exponent,
+        },
+    ) = (&a.0, &b.0)
+    else {
+        return None;
+    };
+    if a_exponent == b_exponent {
+        return Some(a.cmp(b));
+    }
+    // Mantissas and the scale are within 18 digits, so 128 bits hold the product.
+    let apart = u32::from(a_exponent.abs_diff(*b_exponent));
+    let scale = i128::from(10_i64.checked_pow(apart)?);
+    let (a, b) = (i128::from(*a), i128::from(*b));
+    Some(if a_exponent > b_exponent {
+        (a * scale).cmp(&b)
+    } else {
+        a.cmp(&(b * scale))
+    })
 }
 
 impl PartialOrd for Decimal {

@@ -15,9 +15,6 @@ use crate::policy::scratch::Scratch;
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-/// Longest text that `matches` searches, bytes; in a longer one the answer is maybe. An expression within the size
-/// limit of the artifact can take 24 µs a byte: 0.8 s here, 24 s on the largest call, in which nobody else is decided.
-pub(crate) const MATCHES_BYTES_MAX: usize = 32 * 1024;
 /// Numbers that a calculation keeps waiting at once, as in a condition.
 const CALCULATION_DEPTH_MAX: usize = 16;
 
@@ -133,12 +130,8 @@ impl<'q> Asking<'_, 'q> {
             (_, Found::Absent) => Truth::Maybe,
             (Ask::Has, Found::Present(_)) => Truth::Yes,
             (Ask::Matches(_), Found::Present(Operand::String(text))) => {
-                match rules.expression(number) {
-                    Some(expression) if text.len() <= MATCHES_BYTES_MAX => {
-                        Truth::of(expression.is_match(text))
-                    }
-                    _ => Truth::Maybe,
-                }
+                let found = rules.expression(number).and_then(|it| it.is_match(text));
+                found.map_or(Truth::Maybe, Truth::of)
             }
             (ask, Found::Present(operand)) => simple(ask, &operand),
         }

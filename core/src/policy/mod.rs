@@ -17,9 +17,10 @@ pub use facts::Supposed;
 pub use judge::Verdict;
 pub use scratch::Scratch;
 
-use crate::policy::artifact::{AgentPolicy, Artifact, ArtifactInvalid, Ask, Field, Op, Runtime};
+use crate::policy::artifact::{
+    AgentPolicy, Artifact, ArtifactInvalid, Expression, Field, Op, Runtime,
+};
 use crate::policy::index::Index;
-use regex::Regex;
 
 /// A policy that is ready to decide: checked, with its expressions compiled and its rules indexed by tool.
 ///
@@ -41,7 +42,7 @@ struct Loaded {
     /// Places of the schemas that are closed.
     closed: Vec<u32>,
     /// One for each test, for those that match an expression.
-    expressions: Vec<Option<Regex>>,
+    expressions: Vec<Option<Expression>>,
     /// Each field as a person reads it, `args.a.b`.
     field_names: Vec<String>,
     /// Each field's place among all, by that name.
@@ -116,10 +117,6 @@ impl Policy {
 
 impl Loaded {
     fn new(agent: &AgentPolicy) -> Result<Loaded, ArtifactInvalid> {
-        let expression = |ask: &Ask| match ask {
-            Ask::Matches(source) => artifact::compile_expression(&agent.name, source).map(Some),
-            _ => Ok(None),
-        };
         let field_names: Vec<String> = agent.fields.iter().map(Field::to_string).collect();
         let mut by_name: Vec<(&String, usize)> = field_names.iter().zip(0..).collect();
         by_name.sort_unstable();
@@ -145,11 +142,7 @@ impl Loaded {
             skips_from,
             skips,
             closed: closed.map(|(place, _)| place).collect(),
-            expressions: agent
-                .tests
-                .iter()
-                .map(|test| expression(&test.ask))
-                .collect::<Result<_, _>>()?,
+            expressions: artifact::compile_expressions(agent)?,
             field_names,
             field_ranks,
         })
@@ -183,7 +176,7 @@ impl<'p> Rules<'p> {
         into.extend(self.loaded.closed.iter().filter(speaks));
     }
 
-    pub(crate) fn expression(self, test: u32) -> Option<&'p Regex> {
+    pub(crate) fn expression(self, test: u32) -> Option<&'p Expression> {
         self.loaded.expressions.get(test as usize)?.as_ref()
     }
 
