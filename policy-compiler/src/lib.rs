@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod check;
+pub mod compare;
 mod conditions;
 pub mod diagnostic;
 pub mod example;

@@ -1,0 +1,1105 @@
+//! What a change of policy changes: for each agent and each kind of tool, whether a call is answered milder or stricter
+//! than before, with a call that shows it.
+//!
+//! # What is claimed, and why it holds
+//!
+//! *Wider* and *narrower* are claims about one call, the witness. Each is made only after the real evaluator
+//! ([`faramesh_core::pipeline::decide`]) has decided that call by both policies, and differently. Nothing else in this
+//! module has to be right for such a claim to be true.
+//!
+//! The absence of a finding is the claim that no call exists. It rests on four steps, each of which may only ever keep
+//! too much:
+//!
+//! 1. *Tools.* Every name of a tool falls into the class of those patterns (and tests of `tool` and `action`) that speak
+//!    of it. The classes are the reachable states of the patterns' automata run side by side ([`automaton`]), so each
+//!    class that has a member is found, with a shortest member. Two tools of a class differ in no rule that speaks of
+//!    them and in no test of their name, so one of them stands for all.
+//! 2. *Values.* A result depends on a value only through the answers of the tests on it. [`values`] finds every
+//!    combination of answers; where it cannot be sure, the variable gets one more class in which every answer is open.
+//! 3. *Combinations.* Different variables are chosen freely (an argument and one below it: only as JSON allows), which
+//!    keeps every combination that calls can have. A test between two fields, a calculation, and what `paths` say are
+//!    answered by the evaluator for the values that are tried; for the claim of absence they are left open, each as one
+//!    free answer — the same answer wherever both policies put the same test, because it is the same call.
+//! 4. *Search.* [`search`] walks the combinations with sets of possible truths, and leaves a branch only where its
+//!    results are the same on both sides or known already.
+//!
+//! So a class of calls has three outcomes: a difference with its witness, none, or *cannot decide*: the walk with open
+//! answers sees a difference, and no value that was tried shows it; or a limit was reached. It is never silence.
+//!
+//! Facts that doors supply (the time, the host, counts of a session) are variables like arguments. A witness names them.
+//! Each is supposed within its range; that the parts of a date fit together is checked, and that other facts can come
+//! together is not: a witness may suppose a session that nobody has had.
+//!
+//! What is no matter of a single call — the mode, a layer that is no longer demanded, what records keep, blocks that
+//! this version does not decide by — is a [`Remark`].
+
+mod automaton;
+mod oracle;
+mod search;
+mod stack;
+mod values;
+
+use crate::compare::automaton::{Alphabet, Found, Shape, Tests};
+use crate::compare::oracle::{Asked, MAYBE, NO, Probe, UNKNOWN, YES};
+use crate::compare::search::{Chosen, Entry, Lens, Outcome, Search, Side, Step, VARIABLES_MAX};
+use crate::compare::values::{Builder, Class, Form, Key, Variable};
+use faramesh_core::decision::Effect;
+use faramesh_core::policy::artifact::{
+    AgentPolicy, Artifact, Ask, Field, Kind, Literal, Mode, Op, PathRules, Rule, RuleEffect,
+    TimePart, ToolSchema,
+};
+use faramesh_core::policy::{Policy, pattern};
+use serde::{Serialize, Serializer};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Bounds of a comparison, in steps and not in time, so that the same two policies always get the same answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// States of automata that one walk may reach.
+    pub states: usize,
+    /// Steps of conditions in one class of calls: some seconds.
+    pub steps_of_class: u64,
+    /// Steps of conditions in all: some minutes.
+    pub steps: u64,
+    /// Findings of one agent that are kept; further ones are counted.
+    pub findings: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            states: 100_000,
+            steps_of_class: 20_000_000,
+            steps: 1_000_000_000,
+            findings: 1_000,
+        }
+    }
+}
+
+/// What a change changes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Comparison {
+    /// What concerns the whole stack.
+    pub stack: Vec<Remark>,
+    /// Agents with something to say of, by name.
+    pub agents: Vec<AgentComparison>,
+}
+
+/// Which way something goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reach {
+    /// Something is permitted, or milder, that was not.
+    Wider,
+    /// It cannot be told.
+    Undecided,
+    /// Something is refused, or stricter, that was not.
+    Narrower,
+    /// It is another matter than what is permitted.
+    Neutral,
+}
+
+/// Something that is no matter of a single call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Remark {
+    /// Which way.
+    pub reach: Reach,
+    /// What, as a sentence.
+    pub text: String,
+}
+
+/// What changes for one agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AgentComparison {
+    /// Its name; empty: every agent that is not named otherwise.
+    pub name: String,
+    /// Whether it is new, gone, or there before and after.
+    pub change: Presence,
+    /// What concerns no single call.
+    pub remarks: Vec<Remark>,
+    /// Wider first, then what cannot be decided, then narrower.
+    pub findings: Vec<Finding>,
+    /// Findings beyond [`Limits::findings`].
+    pub findings_left_out: usize,
+}
+
+/// Whether an agent is new, gone, or stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Presence {
+    Added,
+    Removed,
+    Stays,
+}
+
+/// One difference for one class of calls.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Which way.
+    pub reach: Reach,
+    /// The tools: a name, or a pattern of which the witness's tool is one.
+    pub tools: String,
+    /// What was answered.
+    #[serde(serialize_with = "as_word")]
+    pub before: Effect,
+    /// What is answered now.
+    #[serde(serialize_with = "as_word")]
+    pub after: Effect,
+    /// Both policies are in shadow mode: what they would answer.
+    pub would: bool,
+    /// The call that shows it; none where it cannot be decided.
+    pub witness: Option<Witness>,
+    /// Why it cannot be decided.
+    pub why: Option<String>,
+}
+
+/// A call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Witness {
+    /// The tool.
+    pub tool: String,
+    /// The agent that calls.
+    pub agent: String,
+    /// Its arguments, a JSON object.
+    pub arguments: String,
+    /// Facts that are supposed: (field, JSON).
+    pub given: Vec<(String, String)>,
+}
+
+fn as_word<S: Serializer>(effect: &Effect, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(effect.as_str())
+}
+
+impl Comparison {
+    /// Everything that goes one way, counted.
+    pub fn count(&self, reach: Reach) -> usize {
+        let of_agents = self.agents.iter().map(|agent| {
+            let findings = agent.findings.iter().map(|finding| finding.reach);
+            let remarks = agent.remarks.iter().map(|remark| remark.reach);
+            findings.chain(remarks).filter(|one| *one == reach).count()
+        });
+        let of_stack = self.stack.iter().filter(|remark| remark.reach == reach);
+        of_agents.sum::<usize>() + of_stack.count()
+    }
+
+    /// Whether something is wider, or may be.
+    pub fn may_be_wider(&self) -> bool {
+        self.count(Reach::Wider) > 0 || self.count(Reach::Undecided) > 0
+    }
+
+    /// Whether there is nothing to say.
+    pub fn is_empty(&self) -> bool {
+        self.stack.is_empty() && self.agents.is_empty()
+    }
+}
+
+/// Compares two policies; with nothing before, everything was refused.
+pub fn compare(before: Option<&Artifact>, after: &Artifact, limits: &Limits) -> Comparison {
+    compare_watched(before, after, limits, &mut |_, _| {})
+}
+
+/// The same, telling `watch` how many of how many agents are done.
+pub fn compare_watched(
+    before: Option<&Artifact>,
+    after: &Artifact,
+    limits: &Limits,
+    watch: &mut dyn FnMut(usize, usize),
+) -> Comparison {
+    let loaded = |artifact: &Artifact| Policy::of(artifact).ok();
+    let policies = [before.and_then(loaded), loaded(after)];
+    let names = agents(before, after);
+    let mut steps_left = limits.steps;
+    let mut comparison = Comparison {
+        stack: stack::remarks(before, after),
+        agents: Vec::new(),
+    };
+    if (before.is_some() && policies[0].is_none()) || policies[1].is_none() {
+        comparison.stack.push(Remark {
+            reach: Reach::Undecided,
+            text: "a policy that is beyond the limits of an artifact is not compared".to_owned(),
+        });
+        return comparison;
+    }
+    for (done, (shown, name)) in names.iter().enumerate() {
+        watch(done, names.len());
+        let parts = policies
+            .each_ref()
+            .map(|policy| policy.as_ref().and_then(|policy| policy.agent(name)));
+        let shadow = [before.map(|a| a.runtime.mode), Some(after.runtime.mode)]
+            .map(|mode| mode == Some(Mode::Shadow));
+        let mut pair = Pair::new(name, parts, shadow, &policies, limits);
+        pair.steps_left = steps_left;
+        let (findings, left_out) = pair.findings();
+        steps_left = pair.steps_left;
+        let compared = AgentComparison {
+            name: shown.clone(),
+            change: match parts {
+                [None, _] => Presence::Added,
+                [_, None] => Presence::Removed,
+                _ => Presence::Stays,
+            },
+            remarks: stack::agent_remarks(parts),
+            findings,
+            findings_left_out: left_out,
+        };
+        let says = compared.change != Presence::Stays
+            || !compared.remarks.is_empty()
+            || !compared.findings.is_empty();
+        if says {
+            comparison.agents.push(compared);
+        }
+    }
+    comparison
+}
+
+/// The agents to compare: (name to show, name to ask by). A file of flat rules speaks of every agent: it is asked for
+/// those that either policy names, and for one that neither does.
+fn agents(before: Option<&Artifact>, after: &Artifact) -> Vec<(String, String)> {
+    let mut names = BTreeSet::new();
+    let mut flat = false;
+    for agent in before.into_iter().chain([after]).flat_map(|a| &a.agents) {
+        if !agent.name.is_empty() {
+            names.insert(agent.name.clone());
+            continue;
+        }
+        flat = true;
+        let asked = agent
+            .tests
+            .iter()
+            .filter(|test| agent.fields.get(test.field as usize) == Some(&Field::Agent));
+        for test in asked {
+            let literals: Vec<&Literal> = match &test.ask {
+                Ask::Equals(literal) => vec![literal],
+                Ask::In(list) => list.iter().collect(),
+                _ => Vec::new(),
+            };
+            names.extend(literals.into_iter().filter_map(|literal| match literal {
+                Literal::String(name) if faramesh_core::call::check_agent_name(name).is_ok() => {
+                    Some(name.clone())
+                }
+                _ => None,
+            }));
+        }
+    }
+    let mut all: Vec<(String, String)> = Vec::new();
+    if flat {
+        let mut fresh = "some-agent".to_owned();
+        while names.contains(&fresh) {
+            fresh.push('-');
+        }
+        all.push((String::new(), fresh));
+    }
+    all.extend(names.into_iter().map(|name| (name.clone(), name)));
+    all
+}
+
+/// What a class of tools is told apart by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Predicate {
+    Pattern(String),
+    /// A test of the name, or of its last part.
+    Name {
+        last: bool,
+        ask: Ask,
+    },
+}
+
+/// One agent's two policies.
+struct Pair<'p> {
+    agent: &'p str,
+    parts: [Option<&'p AgentPolicy>; 2],
+    shadow: [bool; 2],
+    policies: &'p [Option<Policy>; 2],
+    limits: &'p Limits,
+    steps_left: u64,
+    probes: Vec<Probe>,
+    probe_numbers: HashMap<String, u32>,
+    test_numbers: HashMap<(usize, u32, String), Option<u32>>,
+    programs: HashMap<Vec<(u8, u32)>, u32>,
+    variables: HashMap<(Key, Vec<u32>, Vec<u32>), Variable>,
+}
+
+/// A class of calls, ready to be searched.
+struct Prepared {
+    sides: [Side; 2],
+    variables: Vec<Variable>,
+    variables_of: Vec<Vec<usize>>,
+    is_joint: Vec<bool>,
+    fixed: Vec<(u32, u8)>,
+    tool: String,
+}
+
+impl<'p> Pair<'p> {
+    fn new(
+        agent: &'p str,
+        parts: [Option<&'p AgentPolicy>; 2],
+        shadow: [bool; 2],
+        policies: &'p [Option<Policy>; 2],
+        limits: &'p Limits,
+    ) -> Pair<'p> {
+        Pair {
+            agent,
+            parts,
+            shadow,
+            policies,
+            limits,
+            steps_left: limits.steps,
+            probes: Vec::new(),
+            probe_numbers: HashMap::new(),
+            test_numbers: HashMap::new(),
+            programs: HashMap::new(),
+            variables: HashMap::new(),
+        }
+    }
+
+    fn findings(&mut self) -> (Vec<Finding>, usize) {
+        let [before, after] = self.parts;
+        if before == after && self.shadow[0] == self.shadow[1] {
+            return (Vec::new(), 0);
+        }
+        let predicates = self.predicates();
+        let walk = automaton::walk(name_tests(&predicates), Alphabet::ToolName, self.limits);
+        let mut findings = Vec::new();
+        if !walk.complete {
+            findings.push(undecided("*", "too many kinds of tools".to_owned()));
+        }
+        for class in &walk.found {
+            self.class(class, &predicates, &mut findings);
+        }
+        findings.sort_by_key(|finding| (finding.reach, finding.before < finding.after));
+        let left_out = findings.len().saturating_sub(self.limits.findings);
+        findings.truncate(self.limits.findings);
+        (findings, left_out)
+    }
+
+    /// Everything that tells one tool from another, each once.
+    fn predicates(&self) -> Vec<Predicate> {
+        let mut all: Vec<Predicate> = Vec::new();
+        for agent in self.parts.into_iter().flatten() {
+            let rules = agent.rules.iter().map(|rule| &rule.pattern);
+            let schemas = agent.schemas.iter().map(|schema| &schema.pattern);
+            all.extend(rules.chain(schemas).cloned().map(Predicate::Pattern));
+            for test in &agent.tests {
+                let last = match agent.fields.get(test.field as usize) {
+                    Some(Field::Tool) => false,
+                    Some(Field::Action) => true,
+                    _ => continue,
+                };
+                let ask = test.ask.clone();
+                all.push(Predicate::Name { last, ask });
+            }
+        }
+        let mut seen = std::collections::HashSet::new();
+        all.retain(|predicate| seen.insert(predicate.clone()));
+        all
+    }
+
+    /// One class of tools.
+    fn class(&mut self, class: &Found, predicates: &[Predicate], findings: &mut Vec<Finding>) {
+        let matched: Vec<&str> = class
+            .yes
+            .iter()
+            .filter_map(|number| match predicates.get(*number as usize)? {
+                Predicate::Pattern(pattern) => Some(pattern.as_str()),
+                Predicate::Name { .. } => None,
+            })
+            .collect();
+        let tools = tools_of(&class.text, &matched);
+        if self.steps_left == 0 {
+            findings.push(undecided(
+                &tools,
+                "the steps of this comparison are used up".to_owned(),
+            ));
+            return;
+        }
+        let Some(prepared) = self.prepare(&class.text) else {
+            return;
+        };
+        if prepared.variables.len() > VARIABLES_MAX {
+            let why = format!("the rules read more than {VARIABLES_MAX} fields");
+            findings.push(undecided(&tools, why));
+            return;
+        }
+        let lenses: &[Lens] = if self.shadow == [true, true] {
+            &[Lens::Answer, Lens::Verdict]
+        } else {
+            &[Lens::Answer]
+        };
+        for lens in lenses {
+            self.search_class(&prepared, *lens, &tools, findings);
+        }
+    }
+
+    fn search_class(
+        &mut self,
+        prepared: &Prepared,
+        lens: Lens,
+        tools: &str,
+        findings: &mut Vec<Finding>,
+    ) {
+        let concrete = self.search(prepared, lens);
+        self.steps_left = self.steps_left.saturating_sub(concrete.steps);
+        let mut shown: BTreeSet<Step> = BTreeSet::new();
+        for (step, chosen) in &concrete.found {
+            match self.verified(prepared, chosen, lens) {
+                Some((real, witness)) => {
+                    if shown.insert(real) {
+                        findings.push(found(tools, real, lens, witness));
+                    }
+                }
+                None => findings.push(Finding {
+                    before: step.0,
+                    after: step.1,
+                    ..undecided(
+                        tools,
+                        "the evaluator does not confirm what was found".to_owned(),
+                    )
+                }),
+            }
+        }
+        if !concrete.finished {
+            findings.push(undecided(
+                tools,
+                "too many combinations of conditions".to_owned(),
+            ));
+            return;
+        }
+        let opened = self.opened(prepared);
+        let Some(opened) = opened else { return };
+        let open = self.search(&opened, lens);
+        self.steps_left = self.steps_left.saturating_sub(open.steps);
+        if !open.finished {
+            findings.push(undecided(
+                tools,
+                "too many combinations of conditions".to_owned(),
+            ));
+            return;
+        }
+        let mut reaches = BTreeSet::new();
+        // The mildest result first, as that is what somebody has to look at.
+        let mut steps: Vec<_> = open.found.iter().collect();
+        steps.sort_by_key(|(step, _)| (step.1, std::cmp::Reverse(step.0)));
+        for (step, chosen) in steps {
+            if !shown.contains(step) && reaches.insert(step.1 < step.0) {
+                findings.push(Finding {
+                    before: step.0,
+                    after: step.1,
+                    would: lens == Lens::Verdict,
+                    ..undecided(tools, self.why(&opened, chosen))
+                });
+            }
+        }
+    }
+
+    fn search(&self, prepared: &Prepared, lens: Lens) -> Outcome {
+        let mut known: HashMap<(u32, Vec<Option<usize>>), u8> = HashMap::new();
+        let mut joint = |test: u32, chosen: &Chosen| {
+            let needs = prepared.variables_of.get(test as usize);
+            let of_these: Vec<Option<usize>> = needs
+                .into_iter()
+                .flatten()
+                .map(|need| chosen.get(*need).copied().flatten())
+                .collect();
+            *known.entry((test, of_these)).or_insert_with(|| {
+                let needed = |number: &usize| needs.is_some_and(|needs| needs.contains(number));
+                let only: Chosen = chosen
+                    .iter()
+                    .enumerate()
+                    .map(|(number, class)| class.filter(|_| needed(&number)))
+                    .collect();
+                let asked = self.call(prepared, &only);
+                self.probes
+                    .get(test as usize)
+                    .map_or(UNKNOWN, |probe| probe.answer(&asked))
+            })
+        };
+        let possible = |chosen: &Chosen| is_date(prepared, chosen);
+        Search {
+            sides: &prepared.sides,
+            variables: &prepared.variables,
+            variables_of: &prepared.variables_of,
+            is_joint: &prepared.is_joint,
+            joint: &mut joint,
+            possible: &possible,
+            lens,
+            steps_max: self.limits.steps_of_class.min(self.steps_left),
+        }
+        .run(&prepared.fixed)
+    }
+
+    /// The call that a choice of classes is.
+    fn call(&self, prepared: &Prepared, chosen: &Chosen) -> Asked {
+        let values = prepared
+            .variables
+            .iter()
+            .zip(chosen)
+            .filter_map(|(variable, class)| {
+                let class = variable.classes.get((*class)?)?;
+                Some((&variable.key, class.value.as_deref()))
+            });
+        values::asked(&prepared.tool, self.agent, values)
+    }
+
+    /// What the evaluator says of a call, by both policies.
+    fn verified(
+        &self,
+        prepared: &Prepared,
+        chosen: &Chosen,
+        lens: Lens,
+    ) -> Option<(Step, Witness)> {
+        let asked = self.call(prepared, chosen);
+        let effects = self.policies.each_ref().map(|policy| match policy {
+            None => Some(Effect::Deny),
+            Some(policy) => oracle::ask(policy, &asked).map(|decision| match lens {
+                Lens::Answer => decision.effect,
+                Lens::Verdict => decision.would.unwrap_or(decision.effect),
+            }),
+        });
+        let [Some(before), Some(after)] = effects else {
+            return None;
+        };
+        let given = asked
+            .facts
+            .iter()
+            .map(|(field, value)| (field.to_string(), value.clone()))
+            .collect();
+        let witness = Witness {
+            tool: asked.tool,
+            agent: asked.agent,
+            arguments: asked.arguments,
+            given,
+        };
+        (before != after).then_some(((before, after), witness))
+    }
+
+    /// The same class with everything open that could not be told; `None` where everything could.
+    fn opened(&self, prepared: &Prepared) -> Option<Prepared> {
+        let paths: BTreeSet<u32> = prepared
+            .sides
+            .iter()
+            .flat_map(|side| side.paths.clone())
+            .collect();
+        let joint: BTreeSet<u32> = (0_u32..)
+            .zip(&prepared.is_joint)
+            .filter(|(_, joint)| **joint)
+            .map(|(test, _)| test)
+            .collect();
+        let complete = prepared
+            .variables
+            .iter()
+            .all(|variable| variable.incomplete.is_none());
+        if complete && joint.is_empty() && paths.is_empty() {
+            return None;
+        }
+        let mut variables: Vec<Variable> = Vec::new();
+        for variable in &prepared.variables {
+            let mut open = variable.clone();
+            if variable.incomplete.is_some() {
+                open.classes.push(variable.unknown(&self.probes));
+            }
+            let kept: Vec<bool> = open
+                .tests
+                .iter()
+                .map(|test| !paths.contains(test))
+                .collect();
+            let keep = |list: &[u8]| -> Vec<u8> {
+                let both = list.iter().zip(&kept);
+                both.filter(|(_, keep)| **keep)
+                    .map(|(item, _)| *item)
+                    .collect()
+            };
+            for class in &mut open.classes {
+                class.answers = keep(&class.answers);
+            }
+            open.tests.retain(|test| !paths.contains(test));
+            variables.push(open);
+        }
+        let protects = self
+            .parts
+            .iter()
+            .flatten()
+            .filter_map(|agent| agent.paths.as_ref())
+            .any(|paths| !paths.edit_protected.is_empty());
+        for test in paths.iter().chain(&joint) {
+            let maybe = protects || joint.contains(test);
+            let answers = [YES, NO, MAYBE]
+                .into_iter()
+                .filter(|a| *a != MAYBE || maybe);
+            variables.push(Variable {
+                key: Key::Open(*test),
+                tests: vec![*test],
+                classes: answers
+                    .map(|answer| Class {
+                        answers: vec![answer],
+                        value: None,
+                        form: Form::Other,
+                    })
+                    .collect(),
+                incomplete: None,
+            });
+        }
+        let mut variables_of = vec![Vec::new(); prepared.variables_of.len()];
+        for (number, variable) in variables.iter().enumerate() {
+            for test in &variable.tests {
+                if let Some(slot) = variables_of.get_mut(*test as usize) {
+                    slot.push(number);
+                }
+            }
+        }
+        Some(Prepared {
+            sides: prepared.sides.clone(),
+            is_joint: vec![false; variables_of.len()],
+            variables,
+            variables_of,
+            fixed: prepared.fixed.clone(),
+            tool: prepared.tool.clone(),
+        })
+    }
+
+    /// Why a difference that is possible was not shown.
+    fn why(&self, opened: &Prepared, chosen: &Chosen) -> String {
+        let mut reasons = BTreeSet::new();
+        for (variable, class) in opened.variables.iter().zip(chosen) {
+            let Some(class) = class.and_then(|class| variable.classes.get(class)) else {
+                continue;
+            };
+            match &variable.key {
+                Key::Open(test) => {
+                    reasons.extend(self.probes.get(*test as usize).map(reason_of));
+                }
+                key if class.answers.contains(&UNKNOWN) => {
+                    let why = variable.incomplete.unwrap_or("values that were not tried");
+                    reasons.insert(format!("{}: {why}", name_of(key)));
+                }
+                _ => {}
+            }
+        }
+        reasons.into_iter().collect::<Vec<_>>().join("; ")
+    }
+
+    /// Sides and variables of a class; `None` where both sides are the same.
+    fn prepare(&mut self, tool: &str) -> Option<Prepared> {
+        let mut sides = [Side::default(), Side::default()];
+        let mut keys: BTreeSet<Key> = BTreeSet::new();
+        for schema in self
+            .parts
+            .into_iter()
+            .flatten()
+            .flat_map(|agent| schemas(agent, tool))
+        {
+            for argument in &schema.arguments {
+                let prefixes = (1..=argument.path.len()).filter_map(|n| argument.path.get(..n));
+                keys.extend(prefixes.map(|path| Key::Argument(path.to_vec())));
+            }
+            if schema.closed {
+                keys.insert(Key::Argument(vec!["undeclared".to_owned()]));
+            }
+        }
+        for agent in self.parts.into_iter().flatten() {
+            if agent.paths.is_some() && schemas(agent, tool).next().is_none() {
+                keys.insert(Key::Argument(vec!["path".to_owned()]));
+            }
+        }
+        for (number, side) in sides.iter_mut().enumerate() {
+            self.rules_of(number, tool, side);
+        }
+        let tests: BTreeSet<u32> = sides
+            .iter()
+            .flat_map(|side| &side.entries)
+            .flat_map(|entry| &entry.program)
+            .filter_map(|op| match op {
+                Op::Test(test) => Some(*test),
+                _ => None,
+            })
+            .collect();
+        for test in &tests {
+            let fields = self
+                .probes
+                .get(*test as usize)
+                .map(|probe| probe.fields.as_slice());
+            keys.extend(fields.into_iter().flatten().filter_map(Key::of));
+        }
+        for (number, side) in sides.iter_mut().enumerate() {
+            self.checks_of(number, tool, &keys, side);
+        }
+        let same = |a: &Side, b: &Side| {
+            let effects = |side: &Side| -> Vec<(Effect, bool, u32)> {
+                let each = side.entries.iter();
+                each.map(|entry| (entry.effect, entry.hard, entry.id))
+                    .collect()
+            };
+            effects(a) == effects(b)
+                && a.default == b.default
+                && a.paths == b.paths
+                && a.shadow == b.shadow
+        };
+        let [before, after] = &sides;
+        if same(before, after) {
+            return None;
+        }
+        Some(self.with_variables(sides, tool))
+    }
+
+    /// The rules that speak of a tool, in the order of evaluation.
+    fn rules_of(&mut self, number: usize, tool: &str, side: &mut Side) {
+        side.shadow = self.shadow.get(number).copied().unwrap_or(false);
+        let Some(agent) = self.parts.get(number).copied().flatten() else {
+            side.entries
+                .push(self.entry(Effect::Deny, true, Vec::new()));
+            return;
+        };
+        side.default = Some(agent.default);
+        let speaks = |rule: &&Rule| pattern::matches(&rule.pattern, tool);
+        let (hard, soft): (Vec<&Rule>, Vec<&Rule>) = agent
+            .rules
+            .iter()
+            .filter(speaks)
+            .partition(|rule| rule.effect == RuleEffect::DenyHard);
+        let closed: Vec<ToolSchema> = schemas(agent, tool).filter(|s| s.closed).cloned().collect();
+        for rule in hard.into_iter().chain(soft) {
+            let program = rule
+                .condition
+                .iter()
+                .map(|op| match op {
+                    Op::Test(test) => self.test(number, agent, *test, &closed),
+                    other => *other,
+                })
+                .collect();
+            let hard = rule.effect == RuleEffect::DenyHard;
+            side.entries
+                .push(self.entry(rule.effect.effect(), hard, program));
+        }
+    }
+
+    /// What refuses a call before any rule, and what paths refuse.
+    fn checks_of(&mut self, number: usize, tool: &str, keys: &BTreeSet<Key>, side: &mut Side) {
+        let Some(agent) = self.parts.get(number).copied().flatten() else {
+            return;
+        };
+        let mut checks: Vec<Option<u32>> = Vec::new();
+        for schema in schemas(agent, tool) {
+            for argument in &schema.arguments {
+                let key = format!("argument {argument:?}");
+                checks.push(self.probe(key, || Probe::argument(argument)));
+            }
+            let paths = keys.iter().filter_map(|key| match key {
+                Key::Argument(path) if schema.closed => Some(path),
+                _ => None,
+            });
+            for path in paths {
+                if !schema
+                    .arguments
+                    .iter()
+                    .any(|argument| argument.path == *path)
+                {
+                    let key = format!("declared {:?} {path:?}", schema.arguments);
+                    checks.push(self.probe(key, || Probe::declared(schema, path)));
+                }
+            }
+        }
+        for layer in &agent.demands {
+            checks.push(self.probe(format!("demand {layer}"), || Probe::demand(layer)));
+        }
+        checks.sort_unstable();
+        checks.dedup();
+        let refusals: Vec<Entry> = checks
+            .into_iter()
+            .flatten()
+            .map(|check| self.entry(Effect::Deny, true, vec![Op::Test(check), Op::Not]))
+            .collect();
+        side.entries.splice(0..0, refusals);
+        if let Some(rules) = &agent.paths {
+            side.paths = self.paths_of(agent, rules, tool, keys);
+        }
+    }
+
+    fn paths_of(
+        &mut self,
+        agent: &AgentPolicy,
+        rules: &PathRules,
+        tool: &str,
+        keys: &BTreeSet<Key>,
+    ) -> Vec<u32> {
+        let declared: Vec<(Vec<String>, Kind)> = schemas(agent, tool)
+            .flat_map(|schema| &schema.arguments)
+            .map(|argument| (argument.path.clone(), argument.kind))
+            .collect();
+        let asked: Vec<(Vec<String>, Option<Kind>)> = if schemas(agent, tool).next().is_some() {
+            let is_path = |kind: &Kind| matches!(kind, Kind::Path(_));
+            declared
+                .into_iter()
+                .filter(|(_, kind)| is_path(kind))
+                .map(|(path, kind)| (path, Some(kind)))
+                .collect()
+        } else {
+            keys.iter()
+                .filter_map(|key| match key {
+                    Key::Argument(path) => Some((path.clone(), None)),
+                    _ => None,
+                })
+                .collect()
+        };
+        let mut tests: Vec<u32> = asked
+            .into_iter()
+            .filter_map(|(path, kind)| {
+                let key = format!("paths {rules:?} {path:?} {kind:?}");
+                self.probe(key, || Probe::paths(rules, &path, kind))
+            })
+            .collect();
+        tests.sort_unstable();
+        tests
+    }
+
+    fn entry(&mut self, effect: Effect, hard: bool, program: Vec<Op>) -> Entry {
+        let spelled: Vec<(u8, u32)> = program
+            .iter()
+            .map(|op| match op {
+                Op::Test(test) => (0, *test),
+                Op::Const(value) => (1, u32::from(*value)),
+                Op::And => (2, 0),
+                Op::Or => (3, 0),
+                Op::Not => (4, 0),
+            })
+            .collect();
+        let next = u32::try_from(self.programs.len()).unwrap_or(u32::MAX);
+        let id = *self.programs.entry(spelled).or_insert(next);
+        Entry {
+            effect,
+            hard,
+            program,
+            id,
+        }
+    }
+
+    /// A test of one side as a test that both sides know.
+    fn test(&mut self, side: usize, agent: &AgentPolicy, test: u32, closed: &[ToolSchema]) -> Op {
+        let context = format!("{closed:?}");
+        let place = (side, test, context);
+        let known = match self.test_numbers.get(&place) {
+            Some(known) => *known,
+            None => {
+                let number = agent.tests.get(test as usize).and_then(|test| {
+                    let probe = Probe::test(agent, test, closed)?;
+                    let shapes: Vec<_> = closed.iter().map(|schema| &schema.arguments).collect();
+                    let key = format!("test {:?} {:?} {shapes:?}", probe.fields, probe.spelled());
+                    self.probe(key, || Some(probe))
+                });
+                self.test_numbers.insert(place, number);
+                number
+            }
+        };
+        // A test that cannot be put is maybe wherever it stands: that of a test which does not exist.
+        Op::Test(known.unwrap_or(u32::MAX))
+    }
+
+    fn probe(&mut self, key: String, make: impl FnOnce() -> Option<Probe>) -> Option<u32> {
+        if let Some(known) = self.probe_numbers.get(&key) {
+            return Some(*known);
+        }
+        let number = u32::try_from(self.probes.len()).ok()?;
+        self.probes.push(make()?);
+        self.probe_numbers.insert(key, number);
+        Some(number)
+    }
+
+    fn with_variables(&mut self, sides: [Side; 2], tool: &str) -> Prepared {
+        let mut tests: BTreeSet<u32> = sides.iter().flat_map(|side| side.paths.clone()).collect();
+        for entry in sides.iter().flat_map(|side| &side.entries) {
+            tests.extend(entry.program.iter().filter_map(|op| match op {
+                Op::Test(test) => Some(*test),
+                _ => None,
+            }));
+        }
+        let mut prepared = Prepared {
+            sides,
+            variables: Vec::new(),
+            variables_of: vec![Vec::new(); self.probes.len()],
+            is_joint: vec![false; self.probes.len()],
+            fixed: Vec::new(),
+            tool: tool.to_owned(),
+        };
+        let mut of_key: BTreeMap<Key, (Vec<u32>, Vec<u32>)> = BTreeMap::new();
+        for test in tests {
+            let Some(probe) = self.probes.get(test as usize) else {
+                continue;
+            };
+            let mut keys: Vec<Key> = probe.fields.iter().filter_map(Key::of).collect();
+            keys.sort();
+            keys.dedup();
+            if keys.is_empty() {
+                let asked = values::asked(tool, self.agent, std::iter::empty());
+                prepared.fixed.push((test, probe.answer(&asked)));
+            }
+            let joint = probe.is_joint() && !keys.is_empty();
+            if let Some(slot) = prepared.is_joint.get_mut(test as usize) {
+                *slot = joint;
+            }
+            for key in keys {
+                let (own, shared) = of_key.entry(key).or_default();
+                if joint { shared } else { own }.push(test);
+            }
+        }
+        let keys: Vec<Key> = of_key.keys().cloned().collect();
+        let number_of: HashMap<&Key, usize> = keys.iter().zip(0..).collect();
+        for (key, (own, shared)) in &of_key {
+            let variable = self.variable(key, own, shared, &keys);
+            for test in own.iter().chain(shared) {
+                if let (Some(slot), Some(number)) = (
+                    prepared.variables_of.get_mut(*test as usize),
+                    number_of.get(key),
+                ) {
+                    slot.push(*number);
+                }
+            }
+            prepared.variables.push(variable);
+        }
+        prepared
+    }
+
+    fn variable(&mut self, key: &Key, own: &[u32], shared: &[u32], all: &[Key]) -> Variable {
+        let place = (key.clone(), own.to_vec(), shared.to_vec());
+        if let Some(known) = self.variables.get(&place) {
+            return known.clone();
+        }
+        // Tests between fields compare with the constants that are asked of either, or with each other's values.
+        let of_shared: Vec<Key> = shared
+            .iter()
+            .filter_map(|test| self.probes.get(*test as usize))
+            .flat_map(|probe| probe.fields.iter().filter_map(Key::of))
+            .collect();
+        let related = self.probes.iter().filter(|probe| {
+            !shared.is_empty()
+                && probe
+                    .fields
+                    .iter()
+                    .filter_map(Key::of)
+                    .any(|key| of_shared.contains(&key))
+        });
+        let tests: Vec<(u32, &Probe)> = own
+            .iter()
+            .filter_map(|test| Some((*test, self.probes.get(*test as usize)?)))
+            .collect();
+        let has_parts = all.iter().any(|other| match (key, other) {
+            (Key::Argument(outer), Key::Argument(inner)) => {
+                inner.len() > outer.len() && inner.starts_with(outer)
+            }
+            _ => false,
+        });
+        let variable = Builder {
+            key,
+            tests: &tests,
+            shared: &related.collect::<Vec<_>>(),
+            texts: &stack::path_texts(self.parts),
+            has_parts,
+            limits: self.limits,
+        }
+        .build();
+        self.variables.insert(place, variable.clone());
+        variable
+    }
+}
+
+/// The schemas that speak of a tool.
+fn schemas<'a>(agent: &'a AgentPolicy, tool: &'a str) -> impl Iterator<Item = &'a ToolSchema> {
+    agent
+        .schemas
+        .iter()
+        .filter(move |schema| pattern::matches(&schema.pattern, tool))
+}
+
+fn name_tests(predicates: &[Predicate]) -> Tests {
+    let mut tests = Tests::default();
+    for (number, predicate) in (0..).zip(predicates) {
+        match predicate {
+            Predicate::Pattern(pattern) => tests.shape(number, Shape::pattern(pattern)),
+            Predicate::Name { last, ask } => {
+                values::add_text_test(&mut tests, number, ask, &mut None, *last);
+            }
+        }
+    }
+    tests
+}
+
+/// How a class of tools is called: by its name where a pattern is just that, else by the closest pattern.
+fn tools_of(tool: &str, matched: &[&str]) -> String {
+    if matched.contains(&tool) {
+        return tool.to_owned();
+    }
+    let closest = matched.iter().max_by_key(|pattern| pattern.len());
+    closest.map_or("*", |pattern| pattern).to_owned()
+}
+
+fn undecided(tools: &str, why: String) -> Finding {
+    Finding {
+        reach: Reach::Undecided,
+        tools: tools.to_owned(),
+        before: Effect::Deny,
+        after: Effect::Permit,
+        would: false,
+        witness: None,
+        why: Some(why),
+    }
+}
+
+fn found(tools: &str, (before, after): Step, lens: Lens, witness: Witness) -> Finding {
+    Finding {
+        reach: if after < before {
+            Reach::Wider
+        } else {
+            Reach::Narrower
+        },
+        tools: tools.to_owned(),
+        before,
+        after,
+        would: lens == Lens::Verdict,
+        witness: Some(witness),
+        why: None,
+    }
+}
+
+fn name_of(key: &Key) -> String {
+    match key {
+        Key::Argument(path) => format!("`{}`", Field::Args(path.clone())),
+        Key::Fact(field) => format!("`{field}`"),
+        Key::Open(_) => String::new(),
+    }
+}
+
+fn reason_of(probe: &Probe) -> String {
+    let names: Vec<String> = probe
+        .fields
+        .iter()
+        .filter_map(Key::of)
+        .map(|key| name_of(&key))
+        .collect();
+    let names = names.join(", ");
+    let calculates = probe
+        .fields
+        .iter()
+        .any(|field| matches!(field, Field::Calculated(_)));
+    match &probe.ask {
+        _ if calculates => format!("{names}: arithmetic"),
+        Some(_) => format!("{names}: a field against a field"),
+        None => format!("{names}: paths"),
+    }
+}
+
+/// Whether the parts of a date that are chosen are those of some day.
+fn is_date(prepared: &Prepared, chosen: &Chosen) -> bool {
+    let part = |wanted: TimePart| -> Option<i64> {
+        let at = prepared
+            .variables
+            .iter()
+            .position(|variable| variable.key == Key::Fact(Field::Time(wanted)))?;
+        let variable = prepared.variables.get(at)?;
+        let class = variable.classes.get((*chosen.get(at)?)?)?;
+        class.value.as_ref()?.parse().ok()
+    };
+    let (year, month, day) = (
+        part(TimePart::Year),
+        part(TimePart::Month),
+        part(TimePart::Day),
+    );
+    stack::is_some_day(year, month, day, part(TimePart::Weekday))
+}
