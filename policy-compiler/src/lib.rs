@@ -12,6 +12,7 @@ pub mod compare;
 mod conditions;
 pub mod diagnostic;
 pub mod example;
+mod format;
 mod lex;
 mod lower;
 pub mod number;
@@ -34,6 +35,7 @@ pub use faramesh_core::policy::artifact::Artifact;
 pub use number::Number;
 pub use source::{Position, SOURCE_BYTES_MAX, SourceFile, SourceMap, Span};
 
+pub use format::format;
 pub use render::policy as render_policy;
 pub use sarif::sarif;
 pub use yaml::{Form, render_json, render_yaml};

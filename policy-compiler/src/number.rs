@@ -136,6 +136,7 @@ numbers! {
     UnknownKey = "E0611": "an unknown key", "Every key of a policy must be known: one that were skipped would be a protection that is not there. The message names the nearest known one.";
     WrongShape = "E0612": "a value of another shape", "The key is known and takes something else: the label says what. Lists of blocks are lists of mappings; conditions are text in the policy language.";
     OtherForm = "E0613": "a file of another form", "The file's name says how it is read: `.yaml` and `.yml` as YAML, `.json` as JSON, every other as the policy language. This one looks like another of the three.";
+    NotFormatted = "E0614": "a file that is not formatted", "`faramesh fmt` formats files in the policy language. YAML and JSON have formatters of their own.";
 }
 
 impl Number {

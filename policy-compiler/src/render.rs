@@ -1,232 +1,221 @@
-//! Syntax back to text, in one form: what `fmt` writes and what an artifact keeps of a rule.
+//! Syntax and artifacts back to text, in one style: what `fmt` writes, what an artifact keeps of a rule, and a whole
+//! artifact as a file.
 //!
 //! Invariant: what is rendered parses to the same meaning. Spelling that says nothing is not kept: `when`, `&&`,
-//! aliases of effects, parentheses that change nothing, the colon behind a clause's word. Numbers stay as written.
+//! aliases of effects, parentheses that change nothing, the order of clauses, the colon behind a clause's word. Numbers
+//! in conditions stay as written.
 
-mod declared;
+mod artifact;
+
+pub use artifact::policy;
 
 use crate::conditions::flatten;
-use crate::syntax::{ClauseBody, Expr, ExprKind, Operator, Rule, Value, ValueKind};
-use crate::vocabulary;
-use faramesh_core::policy::artifact::{
-    AgentPolicy, Artifact, Mode, Op, Profile, RuleEffect, Runtime,
+use crate::source::Span;
+use crate::syntax::{
+    Clause, ClauseBody, Example, Expr, ExprKind, Member, Operator, Rule, Setting, Value, ValueKind,
 };
-use std::collections::BTreeSet;
-use std::fmt::Write as _;
+use crate::vocabulary;
+use faramesh_core::policy::artifact::{Op, RuleEffect};
 
-/// A policy as a file in one form: compiling it gives the same policy again, but for the lines of its rules. Comments
-/// are not in an artifact, and so not in this.
-pub fn policy(artifact: &Artifact) -> String {
-    let mut out = String::new();
-    runtime(&artifact.runtime, &mut out);
-    for of in &artifact.declarations {
-        declared::declaration(of, "", &mut out);
-    }
-    for agent in &artifact.agents {
-        if !out.is_empty() {
-            out.push('\n');
-        }
-        if agent.name.is_empty() {
-            agent_items(agent, "", &mut out);
-        } else {
-            out.push_str("agent ");
-            text(&agent.name, &mut out);
-            out.push_str(" {\n");
-            agent_items(agent, "  ", &mut out);
-            out.push_str("}\n");
-        }
+/// Columns of a line that is broken where it is longer: two files beside each other on a screen.
+pub(crate) const WIDTH_MAX: usize = 100;
+
+/// A rule in one line, as an artifact keeps it: two that say the same are the same text.
+pub(crate) fn rule(rule: &Rule) -> String {
+    let mut out = rule_head(rule);
+    let mut clauses: Vec<(u8, String)> = rule
+        .clauses
+        .iter()
+        .filter_map(|one| plain_clause(one).map(|text| (rank(one), text)))
+        .collect();
+    clauses.sort();
+    clauses.dedup();
+    for (_, text) in clauses {
+        out.push(' ');
+        out.push_str(&text);
     }
     out
 }
 
-/// The block says all that differs from what holds without it.
-fn runtime(runtime: &Runtime, out: &mut String) {
-    let mut lines = Vec::new();
-    if runtime.mode == Mode::Shadow {
-        lines.push(String::from("mode = \"shadow\""));
-    }
-    if runtime.cold_start_deny_window_ms != Runtime::default().cold_start_deny_window_ms {
-        let (seconds, rest) = (
-            runtime.cold_start_deny_window_ms / 1_000,
-            runtime.cold_start_deny_window_ms % 1_000,
-        );
-        lines.push(format!("cold_start_deny_window = {seconds}.{rest:03}s"));
-    }
-    if let Some(reveal) = runtime.reveal_rule {
-        lines.push(format!(
-            "reveal = \"{}\"",
-            if reveal { "rule" } else { "nothing" }
-        ));
-    }
-    if runtime.profile == Profile::Minimal {
-        lines.push(String::from("agent_enforce_profile = \"minimal\""));
-    }
-    for (key, values) in [
-        ("keep_env", &runtime.keep_env),
-        ("allowed_sockets", &runtime.allowed_sockets),
-    ] {
-        if !values.is_empty() {
-            let mut line = format!("{key} = [");
-            for (index, value) in values.iter().enumerate() {
-                if index > 0 {
-                    line.push_str(", ");
-                }
-                text(value, &mut line);
-            }
-            line.push(']');
-            lines.push(line);
-        }
-    }
-    if runtime.zone.name != "UTC" {
-        let mut line = String::from("timezone = ");
-        text(&runtime.zone.name, &mut line);
-        lines.push(line);
-    }
-    for setting in &runtime.declared {
-        let mut line = String::new();
-        declared::setting(setting, "", &mut line);
-        lines.push(line.trim_end().to_string());
-    }
-    if !lines.is_empty() {
-        out.push_str("runtime {\n");
-        for line in lines {
-            out.push_str("  ");
-            out.push_str(&line);
-            out.push('\n');
-        }
-        out.push_str("}\n");
-    }
-}
-
-fn agent_items(agent: &AgentPolicy, indent: &str, out: &mut String) {
-    let mut line = |key: &str, value: &str| {
-        out.push_str(indent);
-        out.push_str(key);
-        out.push_str(" = ");
-        text(value, out);
-        out.push('\n');
-    };
-    line("default", agent.default.as_str());
-    if let Some(user) = &agent.run_as {
-        line("run_as", user);
-    }
-    for (key, value) in &agent.metadata {
-        line(key, value);
-    }
-    for layer in &agent.demands {
-        out.push_str(indent);
-        out.push_str("require enforcement ");
-        out.push_str(layer);
-        out.push('\n');
-    }
-    for of in &agent.redactions {
-        declared::redaction(of, indent, out);
-    }
-    for of in &agent.declarations {
-        declared::declaration(of, indent, out);
-    }
-    for of in &agent.phases {
-        declared::phase(of, indent, out);
-    }
-    for rule in &agent.rules {
-        out.push_str(indent);
-        out.push_str(&rule.text);
-        out.push('\n');
-    }
-}
-
-/// A rule in one line.
-pub(crate) fn rule(rule: &Rule) -> String {
+/// `permit stripe/*`.
+pub(crate) fn rule_head(rule: &Rule) -> String {
     let mut out = String::from(effect(&rule.effect.text));
     if let Some(tool) = &rule.tool {
         out.push(' ');
         out.push_str(&pattern(&tool.text));
     }
-    for word in ["door", "method", "host", "port", "path", "query", "header"] {
-        request(rule, word, &mut out);
+    out
+}
+
+/// A rule in one line, or broken at its clauses where that is too long for what is left beside the indent. Lines behind
+/// the first are indented by the caller.
+pub(crate) fn rule_lines(rule: &Rule, indent: usize) -> Vec<String> {
+    let mut clauses: Vec<&Clause> = rule.clauses.iter().collect();
+    clauses.sort_by_key(|clause| rank(clause));
+    let mut first = rule_head(rule);
+    let texts: Vec<String> = clauses.iter().map(|one| clause(one)).collect();
+    let columns = |text: &str| indent + text.chars().count();
+    if columns(&first)
+        + texts
+            .iter()
+            .map(|text| text.chars().count() + 1)
+            .sum::<usize>()
+        <= WIDTH_MAX
+    {
+        for text in texts {
+            first.push(' ');
+            first.push_str(&text);
+        }
+        return vec![first];
     }
-    let condition = rule.clauses.iter().find_map(|clause| match &clause.body {
-        ClauseBody::Condition(condition) => Some(condition),
-        ClauseBody::Value(_) | ClauseBody::Pair { .. } => None,
-    });
-    if let Some(condition) = condition {
-        out.push_str(" if ");
-        expression(condition, Binding::Or, &mut out);
-    }
-    for word in ["reason", "notify"] {
-        for value in each_once(rule, word, |value| in_quotes(&shown(value))) {
-            let _ = write!(out, " {word} {value}");
+    let mut rest = Vec::new();
+    for (one, text) in clauses.iter().zip(texts) {
+        let joins = rank(one) <= RANK_CONDITION
+            && rest.is_empty()
+            && columns(&first) + text.chars().count() < WIDTH_MAX;
+        if joins {
+            first.push(' ');
+            first.push_str(&text);
+            continue;
+        }
+        match &one.body {
+            ClauseBody::Condition(condition) if columns(&text) + 2 > WIDTH_MAX => {
+                rest.extend(broken(condition));
+            }
+            _ => rest.push(text),
         }
     }
-    if each_once(rule, "reeval", shown).contains("true") {
-        out.push_str(" reeval true");
+    rest.insert(0, first);
+    rest
+}
+
+/// A long condition, broken before its outermost `and` or `or`.
+fn broken(condition: &Expr) -> Vec<String> {
+    let (parts, op, joint, place) = match &condition.kind {
+        ExprKind::Or(parts) => (parts, Op::Or, "or", Binding::And),
+        ExprKind::And(parts) => (parts, Op::And, "and", Binding::Not),
+        _ => return vec![format!("if {}", self::condition(condition))],
+    };
+    let mut flat = Vec::new();
+    flatten(parts, op, &mut flat);
+    let mut lines = Vec::new();
+    for (index, part) in flat.into_iter().enumerate() {
+        let mut line = match index {
+            0 => String::from("if "),
+            _ => format!("  {joint} "),
+        };
+        expression(part, place, &mut line);
+        lines.push(line);
+    }
+    lines
+}
+
+const RANK_CONDITION: u8 = 7;
+
+/// The order of clauses: what the request is, the condition, what follows from it.
+pub(crate) fn rank(clause: &Clause) -> u8 {
+    match clause.keyword.text.as_str() {
+        "door" => 0,
+        "method" => 1,
+        "host" => 2,
+        "port" => 3,
+        "path" => 4,
+        "query" => 5,
+        "header" | "headers" => 6,
+        "if" | "when" => RANK_CONDITION,
+        "reason" => 8,
+        "notify" => 9,
+        _ => 10,
+    }
+}
+
+/// Where a clause ends in the source.
+pub(crate) fn clause_end(clause: &Clause) -> usize {
+    let span: Span = match &clause.body {
+        ClauseBody::Condition(condition) => condition.span,
+        ClauseBody::Value(value) | ClauseBody::Pair { value, .. } => value.span,
+    };
+    span.end
+}
+
+/// A clause as the formatter writes it: bare words stay bare, they may be the names of values.
+pub(crate) fn clause(clause: &Clause) -> String {
+    let keyword = clause.keyword.text.as_str();
+    let mut out = String::new();
+    match &clause.body {
+        ClauseBody::Condition(condition) => {
+            out.push_str("if ");
+            expression(condition, Binding::Or, &mut out);
+        }
+        ClauseBody::Value(one) => {
+            out.push_str(keyword);
+            out.push(' ');
+            value(one, &mut out);
+        }
+        ClauseBody::Pair { key, value: one } => {
+            out.push_str(singular(keyword));
+            out.push(' ');
+            word(&key.text, &mut out);
+            out.push('=');
+            value(one, &mut out);
+        }
     }
     out
 }
 
-/// The values of a clause's word, sorted, each once: their order in the file says nothing.
-fn each_once(rule: &Rule, word: &str, write: impl Fn(&Value) -> String) -> BTreeSet<String> {
-    let of_word = rule
-        .clauses
-        .iter()
-        .filter(|clause| clause.keyword.text == word);
-    of_word
-        .filter_map(|clause| match &clause.body {
-            ClauseBody::Value(value) => Some(write(value)),
-            _ => None,
-        })
-        .collect()
-}
-
-/// A clause about the request that is really sent, or the door.
-fn request(rule: &Rule, word: &str, out: &mut String) {
-    let mut pairs = BTreeSet::new();
-    for clause in &rule.clauses {
-        if let ClauseBody::Pair { key, value } = &clause.body {
-            let header = clause.keyword.text != "query";
-            if header == (word == "header") && matches!(word, "query" | "header") {
-                let mut pair = String::from(word);
-                pair.push(' ');
-                let key = if header {
-                    key.text.to_ascii_lowercase()
-                } else {
-                    key.text.clone()
-                };
-                text(&key, &mut pair);
-                pair.push('=');
-                text(&shown(value), &mut pair);
-                pairs.insert(pair);
-            }
+/// A clause in the one spelling of its meaning, names of values replaced; `None`: it says what holds without it.
+fn plain_clause(clause: &Clause) -> Option<String> {
+    let keyword = clause.keyword.text.as_str();
+    let one = match &clause.body {
+        ClauseBody::Condition(_) => return Some(self::clause(clause)),
+        ClauseBody::Pair { key, value } => {
+            let name = match keyword {
+                "query" => key.text.clone(),
+                _ => key.text.to_ascii_lowercase(),
+            };
+            let mut out = String::from(singular(keyword));
+            out.push(' ');
+            text(&name, &mut out);
+            out.push('=');
+            text(&shown(value), &mut out);
+            return Some(out);
         }
-    }
-    for pair in pairs {
-        out.push(' ');
-        out.push_str(&pair);
-    }
-    for value in each_once(rule, word, |value| match (&value.kind, word) {
-        (ValueKind::List(methods), _) => {
-            let methods: BTreeSet<String> = methods
+        ClauseBody::Value(value) => value,
+    };
+    let mut out = format!("{keyword} ");
+    match (keyword, &one.kind) {
+        ("method", ValueKind::List(values)) => {
+            let mut methods: Vec<String> = values
                 .iter()
-                .map(|method| shown(method).to_ascii_uppercase())
+                .map(|value| shown(value).to_ascii_uppercase())
                 .collect();
-            let methods: Vec<String> = methods.into_iter().collect();
-            format!("[{}]", methods.join(", "))
+            methods.sort();
+            methods.dedup();
+            out.push('[');
+            out.push_str(&methods.join(", "));
+            out.push(']');
         }
-        (_, "method") => shown(value).to_ascii_uppercase(),
-        (_, "port" | "door") => shown(value),
-        (_, "host") => in_quotes(&shown(value).to_ascii_lowercase()),
-        _ => in_quotes(&shown(value)),
-    }) {
-        let _ = write!(out, " {word} {value}");
+        ("method", _) => out.push_str(&shown(one).to_ascii_uppercase()),
+        ("door", _) => out.push_str(&shown(one)),
+        ("host", ValueKind::Bare(name) | ValueKind::Text(name)) => {
+            text(&name.to_ascii_lowercase(), &mut out);
+        }
+        ("reeval", _) if shown(one) != "true" => return None,
+        ("reeval", _) => return Some(String::from("reeval true")),
+        (_, ValueKind::Bare(text) | ValueKind::Text(text)) => self::text(text, &mut out),
+        _ => value(one, &mut out),
+    }
+    Some(out)
+}
+
+fn singular(keyword: &str) -> &str {
+    match keyword {
+        "headers" => "header",
+        other => other,
     }
 }
 
-fn in_quotes(value: &str) -> String {
-    let mut quoted = String::new();
-    text(value, &mut quoted);
-    quoted
-}
-
+/// `permit`, `deny!`: the effect's own word.
 pub(crate) fn effect(word: &str) -> &str {
     match vocabulary::effect(word) {
         Some(RuleEffect::Permit) => "permit",
@@ -247,8 +236,130 @@ fn shown(value: &Value) -> String {
     }
 }
 
+/// `key = value`, or a line of its words.
+pub(crate) fn setting(setting: &Setting, line: bool) -> String {
+    let mut out = before_last(setting, line);
+    if let Some(last) = setting.values.last() {
+        value(last, &mut out);
+    }
+    out
+}
+
+/// A setting up to its last value.
+pub(crate) fn before_last(setting: &Setting, line: bool) -> String {
+    let mut out = setting.key.text.clone();
+    let Some((last, before)) = setting.values.split_last() else {
+        return out;
+    };
+    let only_list = before.is_empty() && matches!(last.kind, ValueKind::List(_));
+    if !line || only_list {
+        out.push_str(" = ");
+        return out;
+    }
+    let word = setting.key.text.as_str();
+    for (index, one) in before.iter().enumerate() {
+        out.push(' ');
+        value(one, &mut out);
+        match (word, index) {
+            ("rate_limit" | "arg", 0) | ("redact", 1) => out.push(':'),
+            ("var", 0) => out.push_str(" ="),
+            _ => {}
+        }
+    }
+    out.push(' ');
+    out
+}
+
+/// `permit stripe/refund { amount: 80 } code X given { time.hour: 3 }`.
+pub(crate) fn example(example: &Example) -> String {
+    let mut out = String::from(effect(&example.effect.text));
+    if let Some(tool) = &example.tool {
+        out.push(' ');
+        out.push_str(&pattern(&tool.text));
+    }
+    if !example.arguments.is_empty() {
+        out.push(' ');
+        object(&example.arguments, &mut out);
+    }
+    if let Some(code) = &example.code {
+        out.push_str(" code ");
+        out.push_str(&code.text);
+    }
+    if !example.given.is_empty() {
+        out.push_str(" given ");
+        object(&example.given, &mut out);
+    }
+    out
+}
+
+fn object(members: &[Member], out: &mut String) {
+    if members.is_empty() {
+        out.push_str("{}");
+        return;
+    }
+    out.push_str("{ ");
+    for (index, member) in members.iter().enumerate() {
+        if index > 0 {
+            out.push_str(", ");
+        }
+        match member.key.as_slice() {
+            [only] => word(&only.text, out),
+            parts => {
+                for (index, part) in parts.iter().enumerate() {
+                    if index > 0 {
+                        out.push('.');
+                    }
+                    out.push_str(&part.text);
+                }
+            }
+        }
+        out.push_str(": ");
+        value(&member.value, out);
+    }
+    out.push_str(" }");
+}
+
+/// A value as it was written, bare or in quotes.
+pub(crate) fn value(one: &Value, out: &mut String) {
+    match &one.kind {
+        ValueKind::Bare(word) => out.push_str(word),
+        ValueKind::Text(value) => text(value, out),
+        ValueKind::Number(quantity) => out.push_str(&quantity.shown),
+        ValueKind::List(values) => {
+            out.push('[');
+            for (index, one) in values.iter().enumerate() {
+                if index > 0 {
+                    out.push_str(", ");
+                }
+                value(one, out);
+            }
+            out.push(']');
+        }
+        ValueKind::Object(members) => object(members, out),
+        ValueKind::Env(name) => {
+            out.push_str("env(");
+            text(name, out);
+            out.push(')');
+        }
+        ValueKind::Bad => out.push('…'),
+    }
+}
+
+/// Bare where it is one word, else in quotes.
+pub(crate) fn word(value: &str, out: &mut String) {
+    let bare = value.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && value
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    if bare {
+        out.push_str(value);
+    } else {
+        text(value, out);
+    }
+}
+
 /// Bare where the parser would read it as one word, else in quotes.
-fn pattern(tool: &str) -> String {
+pub(crate) fn pattern(tool: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./*:".contains(&byte);
     let bare = !tool.is_empty()
         && tool.bytes().all(plain)

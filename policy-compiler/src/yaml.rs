@@ -238,10 +238,36 @@ fn looks_like(line: &str) -> Option<Form> {
     if line == "---" || line.starts_with("- ") || (word_bytes > 0 && without_comment == ":") {
         return Some(Form::Yaml);
     }
-    let entry = Place::Top.entry(word).map(|entry| entry.shape);
-    let block = matches!(entry, Some(Shape::Block(_))) && rest.trim_end().ends_with('{');
+    let block =
+        matches!(shape(Place::Top, word), Some(Shape::Block(_))) && rest.trim_end().ends_with('{');
     let rule = vocabulary::effect(word).is_some() && rest.starts_with([' ', '\t']);
     (block || rule).then_some(Form::Fms)
+}
+
+/// How what follows this word is read, where it is known in this place.
+pub(crate) fn shape(place: Place, word: &str) -> Option<Shape> {
+    place.entry(word).map(|entry| entry.shape)
+}
+
+/// The words of a place, for suggestions.
+fn words(place: Place) -> impl Iterator<Item = &'static str> {
+    place.words()
+}
+
+/// What stands in a block of this word.
+pub(crate) fn block_place(place: Place, word: &str) -> Place {
+    match shape(place, word) {
+        Some(Shape::Block(inner) | Shape::MaybeBlock(inner)) => inner,
+        _ => Place::Settings(""),
+    }
+}
+
+/// JSON text that is known to be sound, as a value of the language.
+pub(crate) fn json_as_object(text: &str, out: &mut String) {
+    match json::read(text, &mut Findings::default()) {
+        Some(node) => transcribe::data(&node, out),
+        None => out.push_str("null"),
+    }
 }
 
 fn too_deep(span: Span) -> Diagnostic {

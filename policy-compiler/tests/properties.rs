@@ -7,7 +7,7 @@
 
 use faramesh_core::policy::artifact::encode;
 use faramesh_policy_compiler::{
-    Artifact, Options, SourceFile, Style, compile, compile_bytes, render, render_json,
+    Artifact, Options, SourceFile, Style, compile, compile_bytes, format, render, render_json,
     render_policy, render_yaml, report,
 };
 use proptest::prelude::*;
@@ -87,6 +87,100 @@ fn is_the_same_in_every_form(artifact: &Artifact, what: &str) {
         ("rendered.json", render_json(artifact)),
     ] {
         assert_eq!(&policy_of(name, &text, what), artifact, "{what}:\n{text}");
+    }
+}
+
+/// The comments of a file, in their order.
+fn comments(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut quote = None;
+    let mut rest = text.char_indices();
+    while let Some((at, character)) = rest.next() {
+        match (quote, character) {
+            (Some(_), '\\') => {
+                rest.next();
+            }
+            (Some(open), _) if character == open || character == '\n' => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(character),
+            (None, '#') => {
+                let line = text[at..].lines().next().unwrap_or_default();
+                found.push(line.trim_end().to_string());
+                for _ in line.chars().skip(1) {
+                    rest.next();
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Formats, and checks what must hold of a formatted file.
+fn formatted(text: &str, what: &str) -> String {
+    let source = SourceFile::new("governance.fms", text);
+    let once = format(&source).unwrap_or_else(|found| {
+        panic!(
+            "{what} is not formatted:\n{text}\n{}",
+            render(&source, &found, Style::Plain)
+        )
+    });
+    let again = format(&SourceFile::new("governance.fms", once.clone()))
+        .unwrap_or_else(|_| panic!("{what} is not formatted again:\n{once}"));
+    assert_eq!(
+        once, again,
+        "{what}: formatting it again changes it\n{text}"
+    );
+    assert_eq!(comments(text), comments(&once), "{what}:\n{text}\n{once}");
+    once
+}
+
+fn is_the_same_policy_when_it_is_formatted(text: &str, artifact: &Artifact, what: &str) {
+    let once = formatted(text, what);
+    assert_eq!(
+        &policy_of("governance.fms", &once, what),
+        artifact,
+        "{what}:\n{text}\n{once}"
+    );
+}
+
+#[test]
+fn formatting_keeps_the_policy_and_the_comments_and_is_done_after_once() {
+    for (name, bytes) in corpus("accept") {
+        let artifact = compiled(&bytes).unwrap_or_else(|| panic!("{name} compiles"));
+        let text = String::from_utf8(bytes).expect("text");
+        is_the_same_policy_when_it_is_formatted(&text, &artifact, &name);
+    }
+}
+
+#[test]
+fn comments_survive_wherever_they_stand() {
+    for (name, bytes) in corpus("accept") {
+        let text = String::from_utf8(bytes).expect("text");
+        let artifact = compiled(text.as_bytes()).unwrap_or_else(|| panic!("{name} compiles"));
+        for word in words(&text) {
+            for place in [word.start, word.end] {
+                // Inside a pattern or a number a comment would cut it apart.
+                let mut more = text.clone();
+                more.insert_str(place, " # here\n");
+                if compiled(more.as_bytes()).as_ref() == Some(&artifact) {
+                    is_the_same_policy_when_it_is_formatted(&more, &artifact, &name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_that_does_not_parse_and_files_in_other_forms_are_not_formatted() {
+    for (name, text, number) in [
+        ("governance.fms", "permti x\n", "E0103"),
+        ("governance.fms.yaml", "agent: {id: a}\n", "E0614"),
+        ("governance.fms.json", "{}\n", "E0614"),
+        ("governance.fms", "agent:\n  - id: a\n", "E0613"),
+    ] {
+        let found = format(&SourceFile::new(name, text)).expect_err(text);
+        assert_eq!(found[0].number.as_str(), number, "{text}");
     }
 }
 
@@ -496,6 +590,8 @@ proptest! {
     #[test]
     fn any_row_of_words_is_compiled_or_refused_and_what_compiles_renders_to_itself(text in soup()) {
         if let Some(artifact) = compiled(text.as_bytes()) {
+            is_the_same_policy_when_it_is_formatted(&text, &artifact, "a row of words");
+            is_the_same_in_every_form(&artifact, &text);
             renders_to_itself(artifact, &text);
         }
     }
@@ -528,6 +624,8 @@ proptest! {
         let outcome = compile(&source, &Options::default());
         let shown = render(&source, &outcome.diagnostics, Style::Plain);
         let Some(artifact) = outcome.artifact else { panic!("{text}\n{shown}") };
+        is_the_same_policy_when_it_is_formatted(&text, &artifact, "a generated policy");
+        is_the_same_in_every_form(&artifact, &text);
         renders_to_itself(artifact, &text);
     }
 }

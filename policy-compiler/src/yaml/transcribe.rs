@@ -5,12 +5,12 @@
 //! stand; every member of a mapping is written or becomes a finding.
 
 use super::rows::{self, Part, Row};
-use super::{Key, Node, NodeKind};
+use super::{Key, Node, NodeKind, shape, words};
 use crate::diagnostic::{Diagnostic, Findings, quoted};
 use crate::number::Number;
 use crate::source::Span;
 use crate::syntax::{Expr, ExprKind, Unit};
-use crate::vocabulary::{self, CLAUSES, EFFECTS, Entry, Place, Shape, nearest};
+use crate::vocabulary::{self, CLAUSES, EFFECTS, Place, Shape, nearest};
 use crate::{lex, parse, quantity};
 
 /// A condition's name where it will stand; no document can write one there.
@@ -123,7 +123,7 @@ impl Writer<'_> {
 
     /// Bare where it is a word that ends nothing, else in quotes.
     fn word(&mut self, place: Place, value: &str, origin: Span) {
-        if is_path(value) && place.entry(value).is_none() && !is_reserved(value) {
+        if is_path(value) && shape(place, value).is_none() && !is_reserved(value) {
             self.piece(value, origin);
         } else {
             self.text(value, origin);
@@ -177,24 +177,24 @@ impl Writer<'_> {
     }
 
     fn item(&mut self, place: Place, key: &Key, node: &Node) {
-        let Some(entry) = entry(place, &key.text) else {
+        let Some((word, shape)) = entry(place, &key.text) else {
             self.free(place, key, node);
             return;
         };
         let word = Key {
-            text: entry.word.to_string(),
+            text: word.to_string(),
             span: key.span,
         };
         if matches!(node.kind, NodeKind::Null) {
             self.wrong(key, node, "a value");
             return;
         }
-        match entry.shape {
+        match shape {
             Shape::Block(Place::Rules) => self.block_of(&word, node, Self::rule),
             Shape::Block(Place::Examples) => self.block_of(&word, node, Self::example),
             Shape::Block(inner) | Shape::MaybeBlock(inner) => self.blocks(inner, &word, node),
             Shape::Line => self.lines(place, &word, node),
-            Shape::Value => match rows::of(entry.word) {
+            Shape::Value => match rows::of(&word.text) {
                 // Given once for each: `require "x"`.
                 Some(_) if matches!(node.kind, NodeKind::List(_)) => {
                     for one in several(node) {
@@ -209,7 +209,7 @@ impl Writer<'_> {
     /// A key that is not in the list of its place: a setting of a block without a list, or unknown.
     fn free(&mut self, place: Place, key: &Key, node: &Node) {
         if place.holds_rules() || place == Place::Tool || !is_word(&key.text) {
-            let mut known: Vec<&'static str> = place.words().collect();
+            let mut known: Vec<&'static str> = words(place).collect();
             if place == Place::Agent || place == Place::Top {
                 known.extend(["rate_limits", "redactions", "budgets", "phases", "tools"]);
             }
@@ -703,12 +703,24 @@ impl Writer<'_> {
     }
 }
 
+/// Data in the words of the language.
+pub(super) fn data(node: &Node, out: &mut String) {
+    let mut writer = Writer {
+        source: "",
+        out: Transcript::default(),
+        diagnostics: &mut Findings::default(),
+    };
+    writer.datum(node);
+    out.push_str(writer.out.text());
+}
+
 /// The word's entry, by itself or by its plural.
-fn entry(place: Place, key: &str) -> Option<Entry> {
-    place.entry(key).or_else(|| {
-        let singular = place.words().find(|word| rows::plural(word) == key)?;
-        place.entry(singular)
-    })
+fn entry(place: Place, key: &str) -> Option<(&'static str, Shape)> {
+    let mut found = words(place).filter(|word| *word == key);
+    let word = found
+        .next()
+        .or_else(|| words(place).find(|word| rows::plural(word) == key))?;
+    shape(place, word).map(|shape| (word, shape))
 }
 
 /// A list's elements, or the one that stands for a list of one.

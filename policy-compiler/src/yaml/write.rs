@@ -3,6 +3,7 @@
 use super::events::is_plain;
 use super::json::is_number;
 use super::rows::{self, Part, Row};
+use super::{block_place, shape};
 use crate::render;
 use crate::syntax::{
     Block, Clause, ClauseBody, Example, File, Item, Member, Quantity, Rule, Setting, Unit, Value,
@@ -120,10 +121,7 @@ fn items(place: Place, items: &[Item]) -> Members {
 
 fn block(place: Place, block: &Block, gathering: &mut Gathering) {
     let word = block.keyword.text.as_str();
-    let inner = match place.entry(word).map(|entry| entry.shape) {
-        Some(Shape::Block(inner) | Shape::MaybeBlock(inner)) => inner,
-        _ => Place::Settings(""),
-    };
+    let inner = block_place(place, word);
     if matches!(inner, Place::Rules | Place::Examples) {
         for item in &block.items {
             match item {
@@ -149,7 +147,7 @@ fn block(place: Place, block: &Block, gathering: &mut Gathering) {
         )),
     }
     members.extend(items(inner, &block.items));
-    let known = place.entry(word).is_some();
+    let known = shape(place, word).is_some();
     match (word, block.labels.is_empty()) {
         ("agent", _) => gathering.list("agent", Datum::Map(members)),
         (_, false) if known => gathering.list(&rows::plural(word), Datum::Map(members)),
@@ -159,9 +157,7 @@ fn block(place: Place, block: &Block, gathering: &mut Gathering) {
 
 fn setting(place: Place, setting: &Setting, gathering: &mut Gathering) {
     let word = setting.key.text.as_str();
-    let line = place
-        .entry(word)
-        .is_some_and(|entry| entry.shape == Shape::Line);
+    let line = shape(place, word) == Some(Shape::Line);
     match (setting.values.as_slice(), rows::of(word)) {
         ([], _) => gathering.one(word, Datum::Bool(true)),
         (values, Some(row)) if line => {
@@ -287,7 +283,9 @@ fn rule(rule: &Rule) -> Members {
     if let Some(tool) = &rule.tool {
         gathering.one("tool", text(tool));
     }
-    for clause in &rule.clauses {
+    let mut clauses: Vec<&Clause> = rule.clauses.iter().collect();
+    clauses.sort_by_key(|clause| render::rank(clause));
+    for clause in clauses {
         match &clause.body {
             ClauseBody::Condition(condition) => {
                 gathering.one("condition", Datum::Text(render::condition(condition)));
