@@ -344,9 +344,13 @@ impl Formatter<'_> {
 // Rules.
 impl Formatter<'_> {
     fn rule(&mut self, rule: &Rule, depth: usize) {
-        let within = self.comment_before(rule.span.end).is_some();
-        if within {
-            self.commented_rule(rule, depth);
+        let tool_end = rule
+            .tool
+            .as_ref()
+            .map_or(rule.effect.span.end, |tool| tool.span.end);
+        self.leading(depth, tool_end, false);
+        if self.comment_before(rule.span.end).is_some() {
+            self.commented_rule(rule, tool_end, depth);
         } else {
             for (index, line) in render::rule_lines(rule, 2 * depth).iter().enumerate() {
                 let deeper = usize::from(index > 0);
@@ -357,12 +361,7 @@ impl Formatter<'_> {
     }
 
     /// With comments between its clauses: a clause a line, in the order of the file.
-    fn commented_rule(&mut self, rule: &Rule, depth: usize) {
-        let tool_end = rule
-            .tool
-            .as_ref()
-            .map_or(rule.effect.span.end, |tool| tool.span.end);
-        self.leading(depth, tool_end, false);
+    fn commented_rule(&mut self, rule: &Rule, tool_end: usize, depth: usize) {
         self.line(depth, &render::rule_head(rule));
         self.done = tool_end;
         for clause in &rule.clauses {

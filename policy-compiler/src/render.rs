@@ -208,7 +208,8 @@ fn plain_clause(clause: &Clause) -> Option<String> {
     Some(out)
 }
 
-fn singular(keyword: &str) -> &str {
+/// `headers` is `header`.
+pub(crate) fn singular(keyword: &str) -> &str {
     match keyword {
         "headers" => "header",
         other => other,

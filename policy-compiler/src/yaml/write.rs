@@ -294,11 +294,11 @@ fn rule(rule: &Rule) -> Members {
             ClauseBody::Pair { .. } => {}
         }
     }
-    for word in ["query", "header", "headers"] {
+    for word in ["query", "header"] {
         let pairs: Vec<&Clause> = rule
             .clauses
             .iter()
-            .filter(|clause| clause.keyword.text == word)
+            .filter(|clause| render::singular(&clause.keyword.text) == word)
             .collect();
         if !pairs.is_empty() {
             gathering.one(word, of_pairs(&pairs));
