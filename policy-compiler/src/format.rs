@@ -262,11 +262,8 @@ impl Formatter<'_> {
             }
         }
         self.done = open;
-        let bare = !self
-            .text
-            .get(open.saturating_sub(1)..open)
-            .is_some_and(|sign| sign == "{");
-        if bare {
+        let sign = self.text.get(open.saturating_sub(1)..open);
+        if sign != Some("{") {
             self.line(depth, &head);
             return;
         }
