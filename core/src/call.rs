@@ -38,6 +38,15 @@ pub enum CallInvalid {
     /// A document, but no object.
     #[error("arguments: not a JSON object")]
     NotAnObject,
+    /// Beyond [`json::BYTES_MAX`] once they are in the form in which they go on, where `1e20` has 21 digits.
+    #[error(
+        "arguments: {bytes} bytes in canonical form, more than {}",
+        json::BYTES_MAX
+    )]
+    TooLong {
+        /// How many.
+        bytes: usize,
+    },
 }
 
 /// Why a name is refused.
@@ -95,6 +104,9 @@ pub fn accept(tool: &str, agent_claim: &str, arguments: &[u8]) -> Result<Call, C
     };
     let mut text = String::with_capacity(arguments.len());
     object.write_canonical(&mut text);
+    if text.len() > json::BYTES_MAX {
+        return Err(CallInvalid::TooLong { bytes: text.len() });
+    }
     Ok(Call {
         tool: tool.into(),
         agent_claim: agent_claim.into(),
@@ -246,6 +258,18 @@ mod tests {
             problem: Problem::End,
         };
         assert_eq!(accept("t", "", b""), Err(CallInvalid::Arguments(empty)));
+    }
+
+    #[test]
+    fn arguments_that_grow_beyond_the_limit_in_canonical_form_are_refused() {
+        let numbers = |count: usize| format!("{{\"a\":[{}]}}", vec!["1e20"; count].join(","));
+        assert!(accept("t", "", numbers(40_000).as_bytes()).is_ok());
+        let long = numbers(200_000);
+        assert!(long.len() < json::BYTES_MAX);
+        assert!(matches!(
+            accept("t", "", long.as_bytes()),
+            Err(CallInvalid::TooLong { bytes }) if bytes > 4 * 1024 * 1024
+        ));
     }
 
     #[test]

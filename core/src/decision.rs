@@ -43,6 +43,8 @@ pub enum Code {
     IdentityUnverified,
     /// A layer that policy requires was not measured as enforced.
     EnforcementMissing,
+    /// The call names a path that the policy's `paths` refuses, or defers to a person.
+    PathDenied,
     /// The daemon does not decide now: starting, draining.
     DaemonNotReady,
     /// A decision could not be made durable.
@@ -55,13 +57,14 @@ pub enum Code {
 
 impl Code {
     /// Every code, for tests and tables.
-    pub const ALL: [Code; 10] = [
+    pub const ALL: [Code; 11] = [
         Code::PolicyDeny,
         Code::PolicyDefer,
         Code::Indeterminate,
         Code::CallInvalid,
         Code::IdentityUnverified,
         Code::EnforcementMissing,
+        Code::PathDenied,
         Code::DaemonNotReady,
         Code::JournalUnavailable,
         Code::Overloaded,
@@ -77,6 +80,7 @@ impl Code {
             Code::CallInvalid => "CALL_INVALID",
             Code::IdentityUnverified => "IDENTITY_UNVERIFIED",
             Code::EnforcementMissing => "ENFORCEMENT_MISSING",
+            Code::PathDenied => "PATH_DENIED",
             Code::DaemonNotReady => "DAEMON_NOT_READY",
             Code::JournalUnavailable => "JOURNAL_UNAVAILABLE",
             Code::Overloaded => "OVERLOADED",
@@ -105,8 +109,11 @@ pub struct Input {
     pub field: String,
     /// Who vouches for it: `claimed`, `daemon`, `kernel`, `broker`.
     pub source: &'static str,
-    /// Canonical JSON text of the value, or `None` where it was absent (or `null`).
+    /// Canonical JSON text of the value, or `None` where it was absent (or `null`); [`REDACTED`] where the policy hides it.
     pub value: Option<String>,
+    /// Of a hidden value: (index among the agent's tests, result) of each test that the candidate rules put to it. So the
+    /// inputs are enough to decide again.
+    pub results: Vec<(u32, TestResult)>,
 }
 
 /// The policy's verdict on one call, with everything that the record keeps of how it came about.
@@ -131,6 +138,40 @@ pub struct Decision {
     pub notify: Vec<String>,
     /// Every field that a candidate rule read, sorted, each once.
     pub inputs: Vec<Input>,
+    /// What records keep in place of the arguments, where the policy redacts some of them.
+    pub redacted: Option<Box<Redacted>>,
+}
+
+/// Arguments without what a policy redacts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redacted {
+    /// Canonical text, with [`REDACTED`] in each redacted argument's place.
+    pub arguments: String,
+    /// Which, as a policy writes them, sorted, each once.
+    pub names: Vec<String>,
+}
+
+/// What stands in the place of a redacted value.
+pub const REDACTED: &str = "[redacted]";
+
+/// What a test came out as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are Kleene's")]
+pub enum TestResult {
+    No,
+    Maybe,
+    Yes,
+}
+
+impl TestResult {
+    /// The word in records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            TestResult::No => "no",
+            TestResult::Maybe => "maybe",
+            TestResult::Yes => "yes",
+        }
+    }
 }
 
 impl Decision {
@@ -146,7 +187,7 @@ impl Decision {
                 Code::DaemonNotReady | Code::JournalUnavailable | Code::Overloaded => {
                     Resolution::RetryAfterSeconds(RETRY_AFTER_SECONDS)
                 }
-                Code::PolicyDeny | Code::Indeterminate => Resolution::RuleBlock,
+                Code::PolicyDeny | Code::Indeterminate | Code::PathDenied => Resolution::RuleBlock,
                 Code::PolicyDefer
                 | Code::CallInvalid
                 | Code::IdentityUnverified
@@ -156,6 +197,7 @@ impl Decision {
             missing: Vec::new(),
             notify: Vec::new(),
             inputs: Vec::new(),
+            redacted: None,
         }
     }
 }

@@ -5,9 +5,10 @@
 
 use crate::decision::{Code, Decision, Effect, Input, Resolution};
 use crate::identity::{Attested, Caller};
-use crate::policy::artifact::{Field, Mode};
+use crate::json::{self, Value};
+use crate::policy::artifact::{Field, Mode, Source};
 use crate::policy::facts::Operand;
-use crate::policy::{Policy, Scratch, Supposed, Verdict};
+use crate::policy::{Policy, Rules, Scratch, Supposed, Verdict, paths, redact, schema};
 use crate::record::{Door, Time};
 use crate::state::State;
 use std::fmt::Write as _;
@@ -40,18 +41,148 @@ pub fn decide_in(
     policy: &Policy,
     state: &State,
 ) -> Decision {
+    let decision = stages(scratch, question, policy, state);
+    redact::arguments(decision, question, policy)
+}
+
+/// The stages in their order; the first refusal ends it.
+fn stages(
+    scratch: &mut Scratch,
+    question: &Question<'_>,
+    policy: &Policy,
+    state: &State,
+) -> Decision {
     let attested = question.attested;
+    let rules = policy.rules(attested.agent());
+    if let Some(refusal) = rules.and_then(|rules| check_call(attested, rules)) {
+        return refusal;
+    }
     if let Some(refusal) = check_session(attested, state) {
+        return refusal;
+    }
+    let Some(rules) = rules else {
+        return unknown_agent(attested);
+    };
+    if let Some(refusal) = check_layers(question, rules, state) {
         return refusal;
     }
     let Some(verdict) = policy.judge(question, state, scratch) else {
         return unknown_agent(attested);
     };
     let decision = write_up(&verdict, attested);
+    let decision = check_paths(decision, attested, rules, state);
+    let decision = redact::inputs(decision, &verdict);
     match policy.artifact().runtime.mode {
         Mode::Enforce => decision,
         Mode::Shadow if verdict.hard => decision,
         Mode::Shadow => shadowed(decision),
+    }
+}
+
+/// The call is what the policy's schemas say that calls of its tool are.
+fn check_call(attested: &Attested, rules: Rules<'_>) -> Option<Decision> {
+    let call = attested.call();
+    let broken = schema::broken(&rules.policy.schemas, call.tool(), call.arguments())?;
+    Some(Decision::refused(
+        Code::CallInvalid,
+        format!("arguments: {broken}"),
+    ))
+}
+
+/// Each layer that the policy requires was measured as holding in the caller's session. Outside any session none was.
+fn check_layers(question: &Question<'_>, rules: Rules<'_>, state: &State) -> Option<Decision> {
+    let session = question
+        .attested
+        .session()
+        .and_then(|session| state.session(session));
+    let holds = |layer: &String| {
+        let supposed = question.supposed.get(&Field::Enforcement(layer.clone()));
+        match supposed {
+            Some(value) => *value == Value::Bool(true),
+            None => session.and_then(|session| session.holds(layer)) == Some(true),
+        }
+    };
+    let missing = rules.policy.demands.iter().find(|layer| !holds(layer))?;
+    let message = if session.is_none() && !question.attested.is_attested() {
+        format!(
+            "the policy requires the layer `{missing}`, and outside any session none is enforced"
+        )
+    } else {
+        format!("the policy requires the layer `{missing}`, which is not enforced in this session")
+    };
+    Some(Decision::refused(Code::EnforcementMissing, message))
+}
+
+/// What the rules let pass, or left to a person, may still name a path that no call may touch.
+fn check_paths(
+    decision: Decision,
+    attested: &Attested,
+    rules: Rules<'_>,
+    state: &State,
+) -> Decision {
+    let Some(path_rules) = rules.policy.paths.as_ref() else {
+        return decision;
+    };
+    if decision.effect == Effect::Deny {
+        return decision;
+    }
+    let call = attested.call();
+    let session = attested.session().and_then(|id| state.session(id));
+    let workspace = session.map(|session| session.workspace.as_str());
+    let (inputs, refused) = match paths::named(&rules.policy.schemas, call.tool(), call.arguments())
+    {
+        Ok(named) => (
+            named.iter().map(named_input).collect(),
+            paths::refused(path_rules, &named, workspace),
+        ),
+        Err(refused) => (Vec::new(), Some(refused)),
+    };
+    let decision = with_inputs(decision, inputs);
+    match refused {
+        Some(refused) if !refused.defer => refused_path(decision, Effect::Deny, refused.message),
+        Some(refused) if decision.effect == Effect::Permit => {
+            refused_path(decision, Effect::Defer, refused.message)
+        }
+        _ => decision,
+    }
+}
+
+fn named_input(named: &paths::Named<'_>) -> Input {
+    let mut text = String::new();
+    json::write_string(named.text, &mut text);
+    Input {
+        field: Field::Args(named.argument.clone()).to_string(),
+        source: Source::Claimed.as_str(),
+        value: Some(text),
+        results: Vec::new(),
+    }
+}
+
+/// A path that a rule read already is there already; several under one argument each count.
+fn with_inputs(mut decision: Decision, more: Vec<Input>) -> Decision {
+    decision.inputs.extend(more);
+    decision
+        .inputs
+        .sort_by(|a, b| (&a.field, &a.value).cmp(&(&b.field, &b.value)));
+    decision
+        .inputs
+        .dedup_by(|a, b| a.field == b.field && a.value == b.value);
+    decision
+}
+
+/// The verdict of `paths` in the place of the rules'.
+fn refused_path(decision: Decision, effect: Effect, message: String) -> Decision {
+    Decision {
+        effect,
+        code: Some(Code::PathDenied),
+        rule: None,
+        message,
+        resolution: match effect {
+            Effect::Deny => Resolution::RuleBlock,
+            _ => Resolution::ManualAudit,
+        },
+        notify: Vec::new(),
+        ..decision
     }
 }
 
@@ -103,6 +234,7 @@ fn write_up(verdict: &Verdict<'_, '_>, attested: &Attested) -> Decision {
         missing,
         notify: notify(verdict),
         inputs: inputs(verdict),
+        redacted: None,
     }
 }
 
@@ -151,6 +283,7 @@ fn inputs(verdict: &Verdict<'_, '_>) -> Vec<Input> {
         field: name.to_owned(),
         source: verdict.facts().source(field).as_str(),
         value: value.map(|value| value.canonical()),
+        results: Vec::new(),
     };
     verdict.read().map(input).collect()
 }

@@ -8,10 +8,13 @@ mod canon;
 
 use memchr::memmem;
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 
 use crate::call::{AGENT_BYTES_MAX, TOOL_BYTES_MAX};
 use crate::checkpoint::STACK_NAME_BYTES_MAX;
+use crate::decimal::Decimal;
 use crate::decision::{Code, Decision, Effect, Input};
+use crate::state::Effects;
 use crate::tree::Hash;
 use canon::{Reader, Writer};
 
@@ -24,6 +27,67 @@ pub const RECORD_BYTES_MAX: usize = 256 << 10;
 /// The arguments are at most 1 MiB and at most double when they are quoted; the inputs are bounded below. Together
 /// with the record it stays under a frame's limit.
 pub const DETAIL_BYTES_MAX: usize = (4 << 20) - RECORD_BYTES_MAX - 1024;
+
+/// Layers of the sandbox, sorted: what a policy may require (`require enforcement landlock`) and ask for
+/// (`enforcement.seccomp`). A word before a dot is all that are probed below it.
+pub const LAYERS: &[&str] = &[
+    "apparmor",
+    "base",
+    "base.capabilities",
+    "base.capabilities.ambient",
+    "base.capabilities.bounding",
+    "base.capabilities.inheritable",
+    "base.capabilities.permitted",
+    "base.descriptors",
+    "base.gid",
+    "base.groups",
+    "base.no_new_privs",
+    "base.one_thread",
+    "base.uid",
+    "bpf_lsm",
+    "cgroup",
+    "cgroup.membership",
+    "cgroup.memory",
+    "cgroup.pids",
+    "cgroup_bpf",
+    "egress",
+    "landlock",
+    "landlock.fs",
+    "landlock.fs.ioctl_dev",
+    "landlock.fs.read",
+    "landlock.fs.refer",
+    "landlock.fs.truncate",
+    "landlock.fs.write",
+    "landlock.net",
+    "landlock.net.bind",
+    "landlock.net.connect",
+    "landlock.scope",
+    "landlock.scope.abstract_unix",
+    "landlock.scope.signal",
+    "landlock.unix",
+    "landlock.unix.path",
+    "listener",
+    "namespaces",
+    "seccomp",
+    "seccomp.bpf",
+    "seccomp.chroot",
+    "seccomp.clone_namespace",
+    "seccomp.i386",
+    "seccomp.io_uring",
+    "seccomp.mode",
+    "seccomp.mount",
+    "seccomp.process_vm_readv",
+    "seccomp.process_vm_writev",
+    "seccomp.ptrace",
+    "seccomp.setns",
+    "seccomp.umount",
+    "seccomp.unshare",
+    "seccomp.x32",
+    "signal",
+    "signal.daemon",
+    "sockets",
+    "sockets.hidden",
+];
 
 /// A session's id.
 const SESSION_BYTES_MAX: usize = 128;
@@ -168,6 +232,8 @@ pub struct Activation {
     pub manifest: [u8; 32],
     /// Whether the policy enforces (`enforce`) or only says what it would do (`shadow`).
     pub policy_mode: String,
+    /// What it asks to be counted of every caller: names of [`crate::policy::windows`], sorted, each once.
+    pub windows: Vec<String>,
 }
 
 /// See [`Body::Decision`].
@@ -189,11 +255,10 @@ pub struct DecisionRecord {
     pub policy: [u8; 32],
     /// The verdict. Its effect, `would` and code go into the record; the rest into the detail beside it.
     pub decision: Decision,
-    /// 1-based line of the deciding rule in the policy's source, where a rule decided.
-    pub line: Option<u32>,
     /// Exact state deltas: (counter, what was added), sorted by counter.
-    pub effects: Vec<(String, i64)>,
-    /// Canonical text of the arguments, unredacted: committed to in the record, redacted in the detail.
+    pub effects: Effects,
+    /// Canonical text of the arguments, unredacted: committed to in the record. The detail holds the decision's redacted
+    /// text in its place, where there is one.
     pub arguments: String,
     /// Fresh randomness for the two commitments.
     pub args_salt: [u8; 16],
@@ -292,6 +357,16 @@ pub enum Error {
         /// The limit.
         max: usize,
     },
+    /// A list that must not be cut.
+    #[error("`{field}` has {found} entries, where {max} is the limit")]
+    TooMany {
+        /// Its key.
+        field: &'static str,
+        /// Its length.
+        found: usize,
+        /// The limit.
+        max: usize,
+    },
     /// An integer that is not exact in every language.
     #[error("`{field}` is not below 2^53")]
     NumberTooBig {
@@ -344,7 +419,7 @@ pub fn encode(header: &Header, body: &Body) -> Result<Encoded, Error> {
         Body::Decision(_) => {}
         Body::Start(start) => encode_start(&mut w, start),
         Body::Stop { reason } => w.str("reason", &cut(reason, SENTENCE_BYTES_MAX)),
-        Body::Activation(activation) => encode_activation(&mut w, activation),
+        Body::Activation(activation) => encode_activation(&mut w, activation)?,
         Body::Outcome(outcome) => encode_outcome(&mut w, outcome)?,
         Body::SessionStart(session) => encode_session_start(&mut w, session)?,
         Body::SessionEnd {
@@ -416,22 +491,24 @@ fn encode_decision(header: &Header, d: &DecisionRecord) -> Result<Encoded, Error
 /// What the record only commits to: how the decision came about, and the arguments.
 fn encode_detail(d: &DecisionRecord) -> Result<Vec<u8>, Error> {
     let decision = &d.decision;
-    let mut w = Writer::object(512 + d.arguments.len());
-    w.str("args", &d.arguments);
-    w.objects(
-        "effects",
-        d.effects.iter().take(NAMES_MAX),
-        |w, (counter, add)| {
-            w.int("add", *add);
-            w.str("counter", &cut(counter, SENTENCE_BYTES_MAX));
-        },
-    );
+    let redacted = decision.redacted.as_deref();
+    let arguments = redacted.map_or(&d.arguments, |redacted| &redacted.arguments);
+    let mut w = Writer::object(512 + arguments.len());
+    w.str("args", arguments);
+    // None is cut: the state is made of them again.
+    at_most("effects", d.effects.len(), NAMES_MAX)?;
+    for (counter, _) in &d.effects {
+        name("counter", counter, SENTENCE_BYTES_MAX)?;
+    }
+    w.objects("effects", &d.effects, |w, (counter, add)| {
+        w.optional_str("add", add.as_ref().map(Decimal::to_string).as_deref());
+        w.str("counter", counter);
+    });
     w.objects(
         "inputs",
         decision.inputs.iter().take(NAMES_MAX),
         encode_input,
     );
-    w.optional_uint("line", d.line.map(u64::from));
     w.str("message", &cut(&decision.message, MESSAGE_BYTES_MAX));
     w.strings(
         "missing",
@@ -441,15 +518,27 @@ fn encode_detail(d: &DecisionRecord) -> Result<Vec<u8>, Error> {
         "notify",
         bounded_list(&decision.notify, NAMES_MAX, SENTENCE_BYTES_MAX),
     );
-    // No policy can ask for redaction yet: the arguments above are always whole.
-    w.strings("redacted", [""; 0]);
-    w.optional_uint("rule", decision.rule.map(u64::from));
+    let redacted = redacted.map_or(&[][..], |redacted| &redacted.names);
+    w.strings(
+        "redacted",
+        bounded_list(redacted, NAMES_MAX, SENTENCE_BYTES_MAX),
+    );
+    let number = decision.rule.map(|index| u64::from(index) + 1);
+    w.optional_uint("rule", number);
     w.finish()
 }
 
-/// A value too long to keep is named by its digest, which no canonical JSON text looks like.
+/// A value too long to keep is named by its digest, and one that is hidden by a word; no canonical JSON text looks like
+/// either.
 fn encode_input(w: &mut Writer<'_>, input: &Input) {
     w.str("field", &cut(&input.field, SENTENCE_BYTES_MAX));
+    if !input.results.is_empty() {
+        let results = input.results.iter().take(NAMES_MAX);
+        w.objects("results", results, |w, (test, result)| {
+            w.str("result", result.as_str());
+            w.uint("test", (*test).into());
+        });
+    }
     w.str("source", input.source);
     match &input.value {
         Some(value) if value.len() > INPUT_VALUE_BYTES_MAX => {
@@ -471,11 +560,20 @@ fn encode_start(w: &mut Writer<'_>, start: &Start) {
     );
 }
 
-fn encode_activation(w: &mut Writer<'_>, activation: &Activation) {
+fn encode_activation(w: &mut Writer<'_>, activation: &Activation) -> Result<(), Error> {
+    at_most("windows", activation.windows.len(), NAMES_MAX)?;
+    for window in &activation.windows {
+        name("windows", window, SENTENCE_BYTES_MAX)?;
+    }
     w.digest("manifest", &activation.manifest);
     w.uint("number", activation.number);
     w.digest("policy", &activation.digest);
     w.str("policy_mode", &cut(&activation.policy_mode, WORD_BYTES_MAX));
+    // Left out where there is none, as before policies could ask for any.
+    if !activation.windows.is_empty() {
+        w.strings("windows", &activation.windows);
+    }
+    Ok(())
 }
 
 fn encode_outcome(w: &mut Writer<'_>, outcome: &Outcome) -> Result<(), Error> {
@@ -555,6 +653,14 @@ fn name(field: &'static str, value: &str, max: usize) -> Result<(), Error> {
     }
 }
 
+const fn at_most(field: &'static str, found: usize, max: usize) -> Result<(), Error> {
+    if found <= max {
+        Ok(())
+    } else {
+        Err(Error::TooMany { field, found, max })
+    }
+}
+
 fn bounded(what: &'static str, bytes: Vec<u8>, max: usize) -> Result<Vec<u8>, Error> {
     if bytes.len() <= max {
         Ok(bytes)
@@ -568,7 +674,7 @@ fn bounded(what: &'static str, bytes: Vec<u8>, max: usize) -> Result<Vec<u8>, Er
 }
 
 /// At most `max` bytes, cut at a character and marked.
-fn cut(text: &str, max: usize) -> std::borrow::Cow<'_, str> {
+fn cut(text: &str, max: usize) -> Cow<'_, str> {
     const MARK: &str = "…";
     if text.len() <= max {
         return text.into();
@@ -581,11 +687,7 @@ fn cut(text: &str, max: usize) -> std::borrow::Cow<'_, str> {
 }
 
 /// At most `count` texts of at most `max` bytes; a longer list ends in one that says how many are missing.
-fn bounded_list(
-    texts: &[String],
-    count: usize,
-    max: usize,
-) -> impl Iterator<Item = std::borrow::Cow<'_, str>> {
+fn bounded_list(texts: &[String], count: usize, max: usize) -> impl Iterator<Item = Cow<'_, str>> {
     let kept = if texts.len() <= count {
         texts.len()
     } else {
@@ -779,7 +881,7 @@ fn decode_decision(r: &mut Reader<'_>) -> Result<DecisionView, Malformed> {
 /// `None` for `null`; an unknown word is an error.
 fn known<T>(
     r: &Reader<'_>,
-    word: Option<std::borrow::Cow<'_, str>>,
+    word: Option<Cow<'_, str>>,
     parse: impl Fn(&str) -> Option<T>,
 ) -> Result<Option<T>, Malformed> {
     word.map(|word| parse(&word).ok_or(r.malformed("unknown word")))
@@ -809,6 +911,7 @@ fn decode_activation(r: &mut Reader<'_>) -> Result<Activation, Malformed> {
         number: r.uint("number")?,
         digest: r.digest("policy")?,
         policy_mode: r.string_of("policy_mode")?,
+        windows: r.strings_if_any("windows")?,
     })
 }
 
@@ -849,6 +952,21 @@ pub fn detail_arguments(detail: &[u8]) -> Option<String> {
     let whole = memmem::find(text.as_bytes(), b",\"redacted\":[],\"rule\":").is_some();
     let arguments = Reader::object(text).string_of("args").ok()?;
     whole.then_some(arguments)
+}
+
+/// What a decision added to the state, from its detail; `None` where it is not one.
+pub(crate) fn detail_effects(detail: &[u8]) -> Option<Effects> {
+    let mut reader = Reader::object(str::from_utf8(detail).ok()?);
+    reader.string_of("args").ok()?;
+    let effects = reader.objects("effects", |r| {
+        let add = r.optional_str("add")?;
+        let number = |text: Cow<'_, str>| {
+            Decimal::parse_canonical(&text).map_err(|_| r.malformed("not a canonical number"))
+        };
+        let add = add.map(number).transpose()?;
+        Ok((r.string_of("counter")?, add))
+    });
+    effects.ok()
 }
 
 #[cfg(test)]

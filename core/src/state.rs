@@ -1,11 +1,18 @@
 //! What decisions remember: a fold over records. The same journal always makes the same state.
 //!
 //! Invariant: nothing else changes it. The sequencer applies a record's body when it gives out its number; recovery
-//! applies the bodies of the journal in order.
+//! applies the bodies of the journal in order, with the effects that lie in the details beside the decisions.
 
+mod windows;
+
+pub use windows::{CONTRIBUTIONS_MAX, Effects};
+
+use crate::decimal::Decimal;
 use crate::decision::Effect;
-use crate::record::{Activation, Body, BodyView, Door, SessionStart};
+use crate::record::{self, Activation, Body, BodyView, Door, SessionStart, Time};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
+use windows::{Since, Windows};
 
 /// Permits of one caller that wait for their outcome; the oldest gives way. 8 KiB a session, and four times the calls
 /// that one connection may have in flight.
@@ -17,8 +24,10 @@ pub struct State {
     next_seq: u64,
     in_force: Option<InForce>,
     sessions: BTreeMap<String, Session>,
-    /// Of callers outside any session: development, where any of them can be any other.
-    open_outside: OpenPermits,
+    /// Callers outside any session: development, where any of them can be any other. They begin with the daemon.
+    outside: Calls,
+    /// What the policy in force asks to be counted, by name, and since when one does.
+    counted: BTreeMap<String, Since>,
 }
 
 /// The policy that decides.
@@ -37,9 +46,63 @@ pub struct Session {
     pub agent: String,
     /// The user of its processes.
     pub uid: u32,
+    /// What it may write: a relative path in a call is read from here. Empty: not known.
+    pub workspace: String,
+    /// Layers that were probed from inside, and whether each was measured as holding.
+    layers: BTreeMap<String, bool>,
+    calls: Calls,
+}
+
+/// What is known of a caller's calls.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Calls {
+    began_ms: u64,
     /// Decisions that it was given.
-    pub calls: u64,
+    count: u64,
     open: OpenPermits,
+    windows: Windows,
+}
+
+/// What lies beside a record that was read back.
+#[derive(Debug, Clone, Copy)]
+pub struct Beside<'a> {
+    /// The detail's bytes; empty where they were erased.
+    pub detail: &'a [u8],
+    /// The salt that the record's commitment to it was made with.
+    pub salt: &'a [u8; 16],
+}
+
+impl Calls {
+    fn since(time: Time) -> Calls {
+        Calls {
+            began_ms: time.boot_ms,
+            ..Calls::default()
+        }
+    }
+}
+
+impl Session {
+    /// Decisions that it was given.
+    pub const fn calls(&self) -> u64 {
+        self.calls.count
+    }
+
+    /// Whether a layer holds: it was probed, or some that it consists of (`landlock` of `landlock.fs.read`, …), and each
+    /// of them was measured as holding. `None`: none of them was probed.
+    pub fn holds(&self, layer: &str) -> Option<bool> {
+        let part = |name: &str| {
+            name.strip_prefix(layer)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let mut probed = self
+            .layers
+            .iter()
+            .filter(|(name, _)| part(name))
+            .map(|(_, holds)| *holds)
+            .peekable();
+        probed.peek()?;
+        Some(probed.all(|holds| holds))
+    }
 }
 
 /// Numbers of permits whose outcome was not reported, in rising order.
@@ -104,19 +167,27 @@ impl State {
     ///
     /// # Errors
     /// It cannot follow; the state is then unchanged.
-    pub fn apply(&mut self, seq: u64, body: &Body) -> Result<(), OutOfOrder> {
-        self.take(seq, &Change::of(body))
+    pub fn apply(&mut self, seq: u64, time: Time, body: &Body) -> Result<(), OutOfOrder> {
+        self.take(seq, time, &Change::of(body))
     }
 
-    /// The same for a record that was read back.
+    /// The same for a record that was read back. A decision's effects are believed where its detail is what the record
+    /// committed to; else they are lost, and windows over that time have no answer.
     ///
     /// # Errors
     /// As [`State::apply`].
-    pub fn apply_view(&mut self, seq: u64, body: &BodyView) -> Result<(), OutOfOrder> {
-        self.take(seq, &Change::of_view(body))
+    pub fn apply_view(
+        &mut self,
+        seq: u64,
+        time: Time,
+        body: &BodyView,
+        beside: Beside<'_>,
+    ) -> Result<(), OutOfOrder> {
+        let change = Change::of_view(body, beside, !self.counted.is_empty());
+        self.take(seq, time, &change)
     }
 
-    fn take(&mut self, seq: u64, change: &Change<'_>) -> Result<(), OutOfOrder> {
+    fn take(&mut self, seq: u64, time: Time, change: &Change<'_>) -> Result<(), OutOfOrder> {
         if seq != self.next_seq {
             return Err(OutOfOrder::Number {
                 found: seq,
@@ -136,7 +207,9 @@ impl State {
                     number: activation.number,
                     digest: activation.digest,
                 });
+                self.count_from(seq, time, &activation.windows);
             }
+            Change::Start => self.outside = Calls::since(time),
             Change::SessionStart(start) => {
                 if self.sessions.contains_key(&start.session) {
                     return Err(OutOfOrder::SessionTwice(start.session.clone()));
@@ -144,8 +217,13 @@ impl State {
                 let session = Session {
                     agent: start.agent.clone(),
                     uid: start.uid,
-                    calls: 0,
-                    open: OpenPermits::default(),
+                    workspace: start.workspace.clone(),
+                    layers: start
+                        .probes
+                        .iter()
+                        .map(|(layer, enforced, _)| (layer.clone(), *enforced))
+                        .collect(),
+                    calls: Calls::since(time),
                 };
                 self.sessions.insert(start.session.clone(), session);
             }
@@ -154,26 +232,31 @@ impl State {
                     .remove(*session)
                     .ok_or_else(|| OutOfOrder::NoSuchSession((*session).to_owned()))?;
             }
-            Change::Decision { session, permit } => {
-                let session = session.map(|id| self.sessions.get_mut(id));
-                let open = match session {
-                    None => Some(&mut self.open_outside),
-                    Some(None) => None,
-                    Some(Some(session)) => {
-                        session.calls = session.calls.saturating_add(1);
-                        Some(&mut session.open)
-                    }
+            Change::Decision {
+                session,
+                permit,
+                effects,
+            } => {
+                let calls = match session {
+                    None => Some(&mut self.outside),
+                    Some(id) => self.sessions.get_mut(*id).map(|session| &mut session.calls),
                 };
-                if let Some(open) = open.filter(|_| *permit) {
-                    open.add(seq);
+                if let Some(calls) = calls {
+                    calls.count = calls.count.saturating_add(1);
+                    let effects = effects.as_deref();
+                    let boot_ms = time.boot_ms;
+                    calls.windows.take(seq, boot_ms, effects, &self.counted);
+                    if *permit {
+                        calls.open.add(seq);
+                    }
                 }
             }
             Change::Outcome { session, of } => {
-                let open = match session {
-                    None => Some(&mut self.open_outside),
-                    Some(id) => self.sessions.get_mut(*id).map(|session| &mut session.open),
+                let calls = match session {
+                    None => Some(&mut self.outside),
+                    Some(id) => self.sessions.get_mut(*id).map(|session| &mut session.calls),
                 };
-                if !open.is_some_and(|open| open.close(*of)) {
+                if !calls.is_some_and(|calls| calls.open.close(*of)) {
                     return Err(OutOfOrder::NoSuchPermit(*of));
                 }
             }
@@ -181,6 +264,21 @@ impl State {
         }
         self.next_seq += 1;
         Ok(())
+    }
+
+    /// What a policy asks for is counted from here on, and what one before it asked for too, from there on.
+    fn count_from(&mut self, seq: u64, time: Time, windows: &[String]) {
+        let boot_ms = time.boot_ms;
+        let from_here = Since { seq, boot_ms };
+        let since = |name: &String| self.counted.get(name).copied().unwrap_or(from_here);
+        self.counted = windows
+            .iter()
+            .map(|name| (name.clone(), since(name)))
+            .collect();
+        self.outside.windows.keep(&self.counted);
+        for session in self.sessions.values_mut() {
+            session.calls.windows.keep(&self.counted);
+        }
     }
 
     /// The number that the next record gets.
@@ -196,11 +294,42 @@ impl State {
     /// Whether that record is a permit of this caller (`None`: outside any session) whose outcome was not reported yet.
     /// Of a caller that does not report its outcomes only the last thousand are remembered.
     pub fn awaits_outcome(&self, session: Option<&str>, of: u64) -> bool {
-        let open = match session {
-            None => Some(&self.open_outside),
-            Some(id) => self.sessions.get(id).map(|session| &session.open),
-        };
-        open.is_some_and(|open| open.holds(of))
+        self.calls(session)
+            .is_some_and(|calls| calls.open.holds(of))
+    }
+
+    /// What the window of that name holds for a caller (`None`: outside any session): what its records before this one
+    /// added in the last `window_ms` milliseconds of the boot clock, or since it began. A record of the same millisecond
+    /// counts. Names are those of [`crate::policy::windows`]. No answer is *maybe*: no such caller, nothing counted for
+    /// all of that time, a summand without a number, or more contributions than are remembered.
+    pub fn counted(
+        &self,
+        session: Option<&str>,
+        name: &str,
+        window_ms: Option<u64>,
+        now: Time,
+    ) -> Option<Decimal> {
+        let since = *self.counted.get(name)?;
+        let from_ms = window_ms.map(|window_ms| now.boot_ms.saturating_sub(window_ms));
+        self.calls(session)?.windows.sum(name, from_ms, since)
+    }
+
+    /// Decisions that a caller was given before this one; callers outside any session together, since the daemon's start.
+    pub fn call_count(&self, session: Option<&str>) -> Option<u64> {
+        self.calls(session).map(|calls| calls.count)
+    }
+
+    /// Milliseconds on the boot clock since a caller began; outside any session: since the daemon's start.
+    pub fn duration_ms(&self, session: Option<&str>, now: Time) -> Option<u64> {
+        self.calls(session)
+            .map(|calls| now.boot_ms.saturating_sub(calls.began_ms))
+    }
+
+    fn calls(&self, session: Option<&str>) -> Option<&Calls> {
+        match session {
+            None => Some(&self.outside),
+            Some(id) => self.sessions.get(id).map(|session| &session.calls),
+        }
     }
 
     /// A session, while it is alive.
@@ -218,6 +347,7 @@ impl State {
 
 /// What a record changes, whether it is being written or was read back.
 enum Change<'a> {
+    Start,
     Activation(&'a Activation),
     SessionStart(&'a SessionStart),
     SessionEnd(&'a str),
@@ -225,6 +355,8 @@ enum Change<'a> {
         session: Option<&'a str>,
         /// Something may be done on it: a probe is none.
         permit: bool,
+        /// `None`: they are lost.
+        effects: Option<Cow<'a, Effects>>,
     },
     Outcome {
         session: Option<&'a str>,
@@ -242,18 +374,19 @@ impl<'a> Change<'a> {
             Body::Decision(decision) => Change::Decision {
                 session: decision.session.as_deref(),
                 permit: decision.decision.effect == Effect::Permit && decision.door == Door::Govern,
+                effects: Some(Cow::Borrowed(&decision.effects)),
             },
             Body::Outcome(outcome) => Change::Outcome {
                 session: outcome.session.as_deref(),
                 of: outcome.of,
             },
-            Body::Start(_) | Body::Stop { .. } | Body::Dropped { .. } | Body::ClockStep { .. } => {
-                Change::None
-            }
+            Body::Start(_) => Change::Start,
+            Body::Stop { .. } | Body::Dropped { .. } | Body::ClockStep { .. } => Change::None,
         }
     }
 
-    fn of_view(body: &'a BodyView) -> Change<'a> {
+    /// `counts`: some policy asks what decisions add up to. Where none does, nothing looks into the details.
+    fn of_view(body: &'a BodyView, beside: Beside<'_>, counts: bool) -> Change<'a> {
         match body {
             BodyView::Activation(activation) => Change::Activation(activation),
             BodyView::SessionStart(start) => Change::SessionStart(start),
@@ -261,23 +394,41 @@ impl<'a> Change<'a> {
             BodyView::Decision(decision) => Change::Decision {
                 session: decision.session.as_deref(),
                 permit: decision.effect == Effect::Permit && decision.door == Door::Govern,
+                effects: if counts {
+                    effects(&decision.detail, beside).map(Cow::Owned)
+                } else {
+                    Some(Cow::Owned(Effects::new()))
+                },
             },
             BodyView::Outcome(outcome) => Change::Outcome {
                 session: outcome.session.as_deref(),
                 of: outcome.of,
             },
-            BodyView::Start(_)
-            | BodyView::Stop { .. }
-            | BodyView::Dropped { .. }
-            | BodyView::ClockStep { .. } => Change::None,
+            BodyView::Start(_) => Change::Start,
+            BodyView::Stop { .. } | BodyView::Dropped { .. } | BodyView::ClockStep { .. } => {
+                Change::None
+            }
         }
     }
+}
+
+/// A decision's effects, where its detail is what the record committed to.
+fn effects(committed: &[u8; 32], beside: Beside<'_>) -> Option<Effects> {
+    let is_it = record::commitment(beside.salt, beside.detail) == *committed;
+    is_it
+        .then(|| record::detail_effects(beside.detail))
+        .flatten()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::record::{DecisionRecord, Outcome};
+
+    const AT: Time = Time {
+        wall_ms: 0,
+        boot_ms: 0,
+    };
 
     fn activation(number: u64) -> Body {
         let policy_mode = "enforce".to_owned();
@@ -286,6 +437,7 @@ mod tests {
             digest: [7; 32],
             manifest: [8; 32],
             policy_mode,
+            windows: Vec::new(),
         })
     }
 
@@ -316,9 +468,9 @@ mod tests {
     #[test]
     fn records_are_taken_in_order_and_each_once() {
         let mut state = State::new();
-        assert_eq!(state.apply(0, &Body::ClockStep { step_ms: 1 }), Ok(()));
+        assert_eq!(state.apply(0, AT, &Body::ClockStep { step_ms: 1 }), Ok(()));
         for seq in [0, 2] {
-            let refused = state.apply(seq, &Body::ClockStep { step_ms: 1 });
+            let refused = state.apply(seq, AT, &Body::ClockStep { step_ms: 1 });
             assert_eq!(refused, Err(OutOfOrder::Number { found: seq, due: 1 }));
         }
         assert_eq!(state.next_seq(), 1);
@@ -328,9 +480,9 @@ mod tests {
     fn the_last_activation_is_in_force_and_numbers_only_rise() {
         let mut state = State::new();
         assert_eq!(state.in_force(), None);
-        state.apply(0, &activation(4)).unwrap();
+        state.apply(0, AT, &activation(4)).unwrap();
         for number in [4, 3] {
-            let refused = state.apply(1, &activation(number));
+            let refused = state.apply(1, AT, &activation(number));
             assert_eq!(
                 refused,
                 Err(OutOfOrder::ManifestNotRising {
@@ -339,7 +491,7 @@ mod tests {
                 })
             );
         }
-        state.apply(1, &activation(9)).unwrap();
+        state.apply(1, AT, &activation(9)).unwrap();
         assert_eq!(
             state.in_force(),
             Some(InForce {
@@ -352,19 +504,19 @@ mod tests {
     #[test]
     fn a_session_is_alive_from_its_start_to_its_end() {
         let mut state = State::new();
-        state.apply(0, &start("s1")).unwrap();
+        state.apply(0, AT, &start("s1")).unwrap();
         assert_eq!(
             state.session("s1").map(|session| session.agent.as_str()),
             Some("bot")
         );
         assert_eq!(
-            state.apply(1, &start("s1")),
+            state.apply(1, AT, &start("s1")),
             Err(OutOfOrder::SessionTwice("s1".to_owned()))
         );
-        state.apply(1, &end("s1")).unwrap();
+        state.apply(1, AT, &end("s1")).unwrap();
         assert_eq!(state.session("s1"), None);
         assert_eq!(
-            state.apply(2, &end("s1")),
+            state.apply(2, AT, &end("s1")),
             Err(OutOfOrder::NoSuchSession("s1".to_owned()))
         );
     }
@@ -382,7 +534,6 @@ mod tests {
             tool: "a/b".to_owned(),
             policy: [7; 32],
             decision,
-            line: None,
             effects: Vec::new(),
             arguments: "{}".to_owned(),
             args_salt: [0; 16],
@@ -404,7 +555,7 @@ mod tests {
     fn state(bodies: &[Body]) -> State {
         let mut state = State::new();
         for (seq, body) in (0..).zip(bodies) {
-            state.apply(seq, body).unwrap();
+            state.apply(seq, AT, body).unwrap();
         }
         state
     }
@@ -419,13 +570,13 @@ mod tests {
             (Some("gone"), 2),
             (Some("s1"), 1),
         ] {
-            let refused = state.apply(3, &outcome(session, of));
+            let refused = state.apply(3, AT, &outcome(session, of));
             assert_eq!(refused, Err(OutOfOrder::NoSuchPermit(of)), "{session:?}");
             assert!(!state.awaits_outcome(session, of), "{session:?}");
         }
         assert!(state.awaits_outcome(Some("s1"), 2));
-        state.apply(3, &outcome(Some("s1"), 2)).unwrap();
-        let again = state.apply(4, &outcome(Some("s1"), 2));
+        state.apply(3, AT, &outcome(Some("s1"), 2)).unwrap();
+        let again = state.apply(4, AT, &outcome(Some("s1"), 2));
         assert_eq!(again, Err(OutOfOrder::NoSuchPermit(2)));
     }
 

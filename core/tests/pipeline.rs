@@ -28,6 +28,10 @@ const ETC: u32 = 1;
 /// `has path`
 const HAS_PATH: u32 = 2;
 /// `agent == "bot"`
+const AT: Time = Time {
+    wall_ms: 0,
+    boot_ms: 0,
+};
 const IS_BOT: u32 = 3;
 
 fn world() -> World {
@@ -170,6 +174,7 @@ fn a_rule_that_applies_permits() {
         field: "args.amount".to_owned(),
         source: "claimed",
         value: Some("80".to_owned()),
+        results: Vec::new(),
     };
     assert_eq!(decision.inputs, [amount]);
 }
@@ -339,7 +344,7 @@ fn a_session_decides_only_while_the_journal_knows_it_as_that_agent() {
         world.ask_as(&in_session("bot")).code,
         Some(Code::IdentityUnverified)
     );
-    world.state.apply(0, &session_start("bot")).unwrap();
+    world.state.apply(0, AT, &session_start("bot")).unwrap();
     assert_eq!(world.ask_as(&in_session("bot")).effect, Effect::Permit);
     assert_eq!(
         world.ask_as(&in_session("other")).code,
@@ -349,6 +354,7 @@ fn a_session_decides_only_while_the_journal_knows_it_as_that_agent() {
         .state
         .apply(
             1,
+            AT,
             &Body::SessionEnd {
                 session: "s1".to_owned(),
                 reason: String::new(),
@@ -365,7 +371,7 @@ fn a_session_decides_only_while_the_journal_knows_it_as_that_agent() {
 #[test]
 fn a_session_counts_the_decisions_it_was_given() {
     let mut world = world().rule(RuleEffect::Permit, "*", &[]);
-    world.state.apply(0, &session_start("bot")).unwrap();
+    world.state.apply(0, AT, &session_start("bot")).unwrap();
     let record = DecisionRecord {
         session: Some("s1".to_owned()),
         agent: "bot".to_owned(),
@@ -375,7 +381,6 @@ fn a_session_counts_the_decisions_it_was_given() {
         tool: "x".to_owned(),
         policy: [0; 32],
         decision: world.ask_as(&in_session("bot")),
-        line: None,
         effects: Vec::new(),
         arguments: "{}".to_owned(),
         args_salt: [0; 16],
@@ -383,10 +388,10 @@ fn a_session_counts_the_decisions_it_was_given() {
     };
     world
         .state
-        .apply(1, &Body::Decision(Box::new(record)))
+        .apply(1, AT, &Body::Decision(Box::new(record)))
         .unwrap();
     assert_eq!(
-        world.state.session("s1").map(|session| session.calls),
+        world.state.session("s1").map(|session| session.calls()),
         Some(1)
     );
 }
@@ -394,7 +399,7 @@ fn a_session_counts_the_decisions_it_was_given() {
 #[test]
 fn the_agents_name_is_a_fact_in_a_session_and_a_claim_outside() {
     let mut world = world().rule(RuleEffect::Permit, "*", &[Op::Test(IS_BOT)]);
-    world.state.apply(0, &session_start("bot")).unwrap();
+    world.state.apply(0, AT, &session_start("bot")).unwrap();
     let source = |decision: &Decision| decision.inputs.first().map(|input| input.source);
     assert_eq!(source(&world.ask_as(&in_session("bot"))), Some("daemon"));
     assert_eq!(source(&world.ask("x", "{}")), Some("claimed"));

@@ -1041,6 +1041,7 @@ fn again(policy: &Policy, agent: &AgentPolicy, tool: &str, decision: &Decision) 
         };
         let value = input.value.as_deref().unwrap_or("null");
         match field {
+            Field::Args(_) if input.value.is_none() => {}
             Field::Args(path) => put(&mut text, path, Json::Raw(value.to_owned())),
             _ => supposed.suppose(field.clone(), json::parse(value.as_bytes()).unwrap()),
         }

@@ -555,7 +555,7 @@ impl Opened {
             left_over: recovered
                 .state
                 .sessions()
-                .map(|(id, session)| (id.to_owned(), session.calls))
+                .map(|(id, session)| (id.to_owned(), session.calls()))
                 .collect(),
             tails: Arc::new(Semaphore::new(TAILS_MAX)),
             _lock: lock,

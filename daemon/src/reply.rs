@@ -52,7 +52,7 @@ pub fn committed(committed: Committed, audience: Audience) -> v1::GovernReply {
         }),
         missing: decided.missing,
         rule: rule.map(|rule| v1::RuleRef {
-            line: rule.line,
+            number: rule.number,
             text: rule.text.as_ref().to_owned(),
         }),
         would: decided
@@ -90,7 +90,7 @@ fn wire_resolution(resolution: &Resolution, rule: Option<&RuleShown>) -> Option<
     let kind = match resolution {
         Resolution::None => return None,
         Resolution::RuleBlock => {
-            Kind::RuleBlock(rule.map_or(String::new(), |rule| format!("line {}", rule.line)))
+            Kind::RuleBlock(rule.map_or(String::new(), |rule| format!("rule {}", rule.number)))
         }
         Resolution::ManualAudit => Kind::ManualAudit(true),
         Resolution::RetryAfterSeconds(seconds) => Kind::RetryAfterSeconds(*seconds),

@@ -484,7 +484,7 @@ impl Sequencer {
                 let rules = &policy.agent(attested.agent())?.rules;
                 let rule = rules.get(usize::try_from(number).ok()?)?;
                 Some(RuleShown {
-                    line: number + 1,
+                    number: number + 1,
                     text: rule.text.as_str().into(),
                     revealed,
                 })
@@ -499,9 +499,7 @@ impl Sequencer {
                 rule,
                 args_salt,
             });
-            let line = decided.rule.as_ref().map(|rule| rule.line);
-            let known = attested.session().and_then(|id| state.session(id));
-            let effects = known.map(|_| ("session.calls".to_owned(), 1));
+            let effects = policy.windows().effects(attested, door, &decision);
             let body = Body::Decision(Box::new(DecisionRecord {
                 session: attested.session().map(str::to_owned),
                 agent: attested.agent().to_owned(),
@@ -511,8 +509,7 @@ impl Sequencer {
                 tool: attested.call().tool().to_owned(),
                 policy: *policy.digest(),
                 decision,
-                line,
-                effects: effects.into_iter().collect(),
+                effects,
                 arguments: attested.call().arguments_text().to_owned(),
                 args_salt,
                 detail_salt,
@@ -591,13 +588,12 @@ impl Sequencer {
             mode: self.mode,
             time,
         };
-        let encoded = record::encode(&header, &body).map_err(|error| {
-            NotPushed::Refused(Refusal::internal(format!("cannot record it: {error}")))
-        })?;
+        let encoded = record::encode(&header, &body)
+            .map_err(|error| NotPushed::Refused(not_encoded(&body, &error)))?;
         let leaf = tree::leaf_hash(&encoded.record);
         self.shared.handoff.room(&encoded, need).map_err(no_room)?;
         // Room only grows until we push: nobody else does. So from here the record cannot fail to be pushed.
-        self.state.apply(seq, &body).map_err(|error| {
+        self.state.apply(seq, time, &body).map_err(|error| {
             NotPushed::Refused(Refusal::internal(format!("out of order: {error}")))
         })?;
         self.shared.handoff.push(Draft {
@@ -609,6 +605,17 @@ impl Sequencer {
         });
         self.prev = leaf;
         Ok(())
+    }
+}
+
+/// A call whose record would be too long is no call of ours; anything else is our fault.
+fn not_encoded(body: &Body, error: &record::Error) -> Refusal {
+    match (body, error) {
+        (Body::Decision(_), record::Error::TooLong { .. }) => Refusal::new(
+            Code::CallInvalid,
+            "the call is larger than a record of it can be",
+        ),
+        _ => Refusal::internal(format!("cannot record it: {error}")),
     }
 }
 

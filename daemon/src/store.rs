@@ -22,7 +22,14 @@ use std::sync::Arc;
 
 /// What this daemon enforces, sorted: an artifact that requires more is refused.
 pub const CAPABILITIES: &[&str] = &[
+    capabilities::PATHS,
+    capabilities::REDACT,
+    capabilities::REQUIRE_ENFORCEMENT,
     capabilities::RUN_AS,
+    capabilities::SCHEMAS,
+    capabilities::CONDITIONS_ENFORCEMENT,
+    capabilities::CONDITIONS_SESSION,
+    capabilities::CONDITIONS_TIME,
     capabilities::NOTIFY_RECORDED,
     capabilities::RULES,
     capabilities::PROFILE_MINIMAL,
@@ -265,6 +272,7 @@ impl Candidate {
             digest: *self.policy.digest(),
             manifest: self.manifest,
             policy_mode: mode_word(self.policy.artifact().runtime.mode).to_owned(),
+            windows: self.policy.windows().names(),
         }
     }
 }

@@ -38,9 +38,9 @@ pub struct GovernReply {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RuleRef {
-    /// 1-based line in governance.fms.
+    /// 1-based, in the agent's list of rules.
     #[prost(uint32, tag = "1")]
-    pub line: u32,
+    pub number: u32,
     /// The rule's own text.
     #[prost(string, tag = "2")]
     pub text: ::prost::alloc::string::String,

@@ -99,7 +99,6 @@ fn record_of(attested: &Attested, policy: &Policy, state: &State) -> Body {
         policy: *policy.digest(),
         decision: decide(&question(attested), policy, state),
         arguments: attested.call().arguments_text().to_owned(),
-        line: None,
         effects: Vec::new(),
         args_salt: [1; 16],
         detail_salt: [2; 16],

@@ -69,7 +69,7 @@ pub(crate) fn judge(agent: &Agent, question: &Question<'_>, answer: &mut Answer)
     };
     if strictest > answer.effect {
         answer.effect = strictest;
-        answer.code = Some(Code::PolicyDeny);
+        answer.code = Some(Code::PathDenied);
         answer.rule = None;
         answer.notify.clear();
     }

@@ -14,7 +14,7 @@ use faramesh_core::pipeline;
 use faramesh_core::policy::artifact::Field;
 use faramesh_core::policy::{Policy, Supposed};
 use faramesh_core::record::{
-    self, Body, DecisionRecord, Door, Header, RunMode, SessionStart, Time,
+    self, Activation, Body, DecisionRecord, Door, Header, RunMode, SessionStart, Time,
 };
 use faramesh_core::state::State;
 use faramesh_policy_compiler::{Options, Severity, SourceFile, compile};
@@ -111,10 +111,17 @@ pub(crate) struct Journal {
 impl Journal {
     /// The session begins.
     pub(crate) fn new(agent: &str, policy: &Policy, session: &Session, now: Moment) -> Journal {
-        let _ = policy;
         let mut journal = Journal {
             state: State::new(),
         };
+        let activation = Activation {
+            number: 1,
+            digest: *policy.digest(),
+            manifest: [0; 32],
+            policy_mode: "enforce".to_owned(),
+            windows: policy.windows().names(),
+        };
+        journal.apply(&Body::Activation(activation), now);
         let start = SessionStart {
             session: SESSION.to_owned(),
             agent: agent.to_owned(),
@@ -137,8 +144,8 @@ impl Journal {
     }
 
     fn apply(&mut self, body: &Body, now: Moment) {
-        let _ = now;
-        self.state.apply(self.state.next_seq(), body).unwrap();
+        let seq = self.state.next_seq();
+        self.state.apply(seq, time(now), body).unwrap();
     }
 
     /// A decision is written down, and what it changes holds for the next.
@@ -155,6 +162,7 @@ impl Journal {
 
 /// A decision as the sequencer writes it down.
 pub(crate) fn body(policy: &Policy, asked: &Attested, decision: Decision) -> Body {
+    let effects = policy.windows().effects(asked, Door::Govern, &decision);
     Body::Decision(Box::new(DecisionRecord {
         session: asked.session().map(str::to_owned),
         agent: asked.agent().to_owned(),
@@ -164,8 +172,7 @@ pub(crate) fn body(policy: &Policy, asked: &Attested, decision: Decision) -> Bod
         tool: asked.call().tool().to_owned(),
         policy: *policy.digest(),
         decision,
-        line: None,
-        effects: Vec::new(),
+        effects,
         arguments: asked.call().arguments_text().to_owned(),
         args_salt: [1; 16],
         detail_salt: [2; 16],

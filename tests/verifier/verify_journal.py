@@ -205,6 +205,10 @@ def array(check):
     return lambda value: isinstance(value, list) and all(check(item) for item in value)
 
 
+def non_empty(check):
+    return lambda value: array(check)(value) and len(value) > 0
+
+
 def shape(**checks):
     return lambda value: (
         isinstance(value, dict) and value.keys() == checks.keys() and all(checks[k](v) for k, v in value.items())
@@ -212,8 +216,8 @@ def shape(**checks):
 
 
 CODES = (
-    "POLICY_DENY POLICY_DEFER INDETERMINATE CALL_INVALID IDENTITY_UNVERIFIED ENFORCEMENT_MISSING DAEMON_NOT_READY "
-    "JOURNAL_UNAVAILABLE OVERLOADED INTERNAL"
+    "POLICY_DENY POLICY_DEFER INDETERMINATE CALL_INVALID IDENTITY_UNVERIFIED ENFORCEMENT_MISSING PATH_DENIED "
+    "DAEMON_NOT_READY JOURNAL_UNAVAILABLE OVERLOADED INTERNAL"
 ).split()
 EFFECTS = ("permit", "defer", "deny")
 
@@ -222,7 +226,9 @@ KINDS = {
         version=is_str, boot_id=is_str, uid=is_u32, pid=is_u32, cut_bytes=is_int, warnings=array(is_str)
     ),
     "stop": dict(reason=is_str),
-    "activation": dict(number=is_int, policy=is_digest, manifest=is_digest, policy_mode=is_str),
+    "activation": dict(
+        number=is_int, policy=is_digest, manifest=is_digest, policy_mode=is_str, windows=non_empty(is_str)
+    ),
     "decision": dict(
         session=or_null(is_str),
         agent=is_str,
@@ -255,6 +261,9 @@ KINDS = {
     "dropped": dict(counts=array(shape(code=is_str, count=is_int, session=is_str))),
     "clock_step": dict(step_ms=is_step),
 }
+
+# Keys that are left out where there is nothing to say.
+OPTIONAL = {"activation": {"windows"}}
 
 HEADER_CHECKS = dict(
     v=one_of, seq=is_int, prev=is_hash, stack=is_str, mode=one_of("enforced", "development"), wall_ms=is_int, boot_ms=is_int
@@ -298,10 +307,11 @@ def parse_record(data):
     if not isinstance(record, dict) or not is_str(record.get("kind")) or record["kind"] not in KINDS:
         raise Bad("not a record of a known kind")
     checks = {**HEADER_CHECKS, **KINDS[record["kind"]], "kind": is_str}
-    if record.keys() != checks.keys():
+    left_out = checks.keys() - record.keys()
+    if record.keys() - checks.keys() or left_out - OPTIONAL.get(record["kind"], set()):
         raise Bad(f"keys of a {record['kind']}: {sorted(record.keys() ^ checks.keys())}")
     for key, check in checks.items():
-        if not check(record[key]):
+        if key in record and not check(record[key]):
             raise Bad(f"`{key}` of a {record['kind']} is {record[key]!r}")
     return record
 

@@ -52,7 +52,7 @@ struct Resolution {
 
 #[derive(Debug, Serialize)]
 struct Rule {
-    line: u32,
+    number: u32,
     text: String,
 }
 
@@ -168,7 +168,7 @@ fn print(door: &Door, reply: &GovernReply, output: &Output) -> u8 {
             .and_then(|r| r.kind.as_ref())
             .map(resolution),
         rule: reply.rule.as_ref().map(|rule| Rule {
-            line: rule.line,
+            number: rule.number,
             text: rule.text.clone(),
         }),
         receipt: reply.receipt.as_ref().map(|receipt| Receipt {
@@ -210,8 +210,8 @@ fn people(effect: &str, reply: &GovernReply, probe: bool, output: &Output) {
     }
     if let Some(rule) = &reply.rule {
         output.line(format!(
-            "  rule      governance.fms:{}: {}",
-            rule.line,
+            "  rule      rule {}: {}",
+            rule.number,
             Untrusted(&rule.text)
         ));
     }

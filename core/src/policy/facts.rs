@@ -7,7 +7,7 @@ use crate::decimal::Decimal;
 use crate::json::{Object, Value};
 use crate::pipeline::Question;
 use crate::policy::artifact::{Field, SessionPart, Source, ToolSchema};
-use crate::policy::{Rules, clock};
+use crate::policy::{Rules, clock, windows};
 use crate::state::State;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -71,6 +71,7 @@ impl<'q> Facts<'q> {
             return Operand::of(supposed);
         }
         let call = question.attested.call();
+        let session = question.attested.session();
         match field {
             Field::Args(path) => argument(call.arguments(), path),
             Field::Purpose => call.arguments().get(PURPOSE).and_then(Operand::of),
@@ -88,15 +89,28 @@ impl<'q> Facts<'q> {
                 )))
             }
             Field::Session(SessionPart::CallCount) => {
-                let session = self.state.session(question.attested.session()?)?;
-                Some(Operand::count(i64::try_from(session.calls).ok()?))
+                let count = self.state.call_count(session)?;
+                Some(Operand::count(i64::try_from(count).ok()?))
+            }
+            Field::Session(SessionPart::Duration) => {
+                let milliseconds = self.state.duration_ms(session, question.now)?;
+                Some(Operand::count(i64::try_from(milliseconds / 1_000).ok()?))
+            }
+            Field::Sum { window_ms, .. }
+            | Field::Count { window_ms, .. }
+            | Field::Denials { window_ms } => {
+                let name = windows::name_of(field)?;
+                let counted = self
+                    .state
+                    .counted(session, &name, *window_ms, question.now)?;
+                Some(Operand::Number(Cow::Owned(counted)))
+            }
+            Field::Enforcement(layer) => {
+                let holds = self.state.session(session?)?.holds(layer)?;
+                Some(Operand::Bool(holds))
             }
             // Facts of a request that is really sent, of a person, of the model, of a delegation: nobody knows them here.
-            Field::Session(SessionPart::Duration | SessionPart::CostUsd)
-            | Field::Sum { .. }
-            | Field::Count { .. }
-            | Field::Denials { .. }
-            | Field::Enforcement(_)
+            Field::Session(SessionPart::CostUsd)
             | Field::Model
             | Field::Host
             | Field::Port

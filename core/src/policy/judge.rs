@@ -6,9 +6,9 @@
 //! Invariant: the common path allocates nothing once the scratch has grown; names and texts are made by who writes the
 //! decision down.
 
-use crate::decision::Effect;
+use crate::decision::{Effect, TestResult};
 use crate::pipeline::Question;
-use crate::policy::artifact::{Field, Rule, RuleEffect};
+use crate::policy::artifact::{AgentPolicy, Field, Rule, RuleEffect, Test};
 use crate::policy::conditions::{Asking, Truth};
 use crate::policy::facts::{Facts, Operand};
 use crate::policy::scratch::Scratch;
@@ -102,6 +102,29 @@ impl<'q> Verdict<'_, 'q> {
         let rules = &self.facts.rules.policy.rules;
         let places = self.seen.possible.iter();
         places.filter_map(|place| rules.get(*place as usize))
+    }
+
+    /// The part of the policy that judged.
+    pub(crate) fn agent(&self) -> &'q AgentPolicy {
+        self.facts.rules.policy
+    }
+
+    /// The tool that was asked for.
+    pub(crate) fn tool(&self) -> &'q str {
+        self.facts.question.attested.call().tool()
+    }
+
+    /// Every test that was put, with its number, and what it came out as.
+    pub(crate) fn results(&self) -> impl Iterator<Item = (u32, &'q Test, TestResult)> {
+        let tests = (0..).zip(&self.facts.rules.policy.tests);
+        tests.filter_map(|(number, test)| {
+            let result = match self.seen.truth(number)? {
+                Truth::No => TestResult::No,
+                Truth::Maybe => TestResult::Maybe,
+                Truth::Yes => TestResult::Yes,
+            };
+            Some((number, test, result))
+        })
     }
 
     /// Names of the fields because of which some rule only may apply, sorted, each once.

@@ -8,9 +8,13 @@ mod globs;
 mod index;
 mod judge;
 mod keys;
+pub mod paths;
 pub mod pattern;
+pub(crate) mod redact;
+pub mod schema;
 mod scratch;
 pub mod trace;
+pub mod windows;
 
 pub use conditions::Truth;
 pub use facts::Supposed;
@@ -21,6 +25,7 @@ use crate::policy::artifact::{
     AgentPolicy, Artifact, ArtifactInvalid, Expression, Field, Op, Runtime,
 };
 use crate::policy::index::Index;
+use crate::policy::windows::Windows;
 
 /// A policy that is ready to decide: checked, with its expressions compiled and its rules indexed by tool.
 ///
@@ -30,6 +35,7 @@ pub struct Policy {
     artifact: Artifact,
     digest: [u8; 32],
     agents: Vec<Loaded>,
+    windows: Windows,
 }
 
 /// What an agent's part becomes at load; stands at the same place as the agent in the artifact.
@@ -70,6 +76,7 @@ impl Policy {
             .map(Loaded::new)
             .collect::<Result<_, _>>()?;
         Ok(Policy {
+            windows: Windows::of(&artifact),
             artifact,
             digest: artifact::digest(bytes),
             agents,
@@ -92,6 +99,11 @@ impl Policy {
     /// The artifact.
     pub const fn artifact(&self) -> &Artifact {
         &self.artifact
+    }
+
+    /// What it asks to be counted.
+    pub const fn windows(&self) -> &Windows {
+        &self.windows
     }
 
     /// The part that holds for an agent: its own, or the anonymous one of a file of flat rules, which holds for all.

@@ -373,6 +373,18 @@ impl<'a> Reader<'a> {
         self.array(|reader| reader.string().map(Cow::into_owned))
     }
 
+    /// An array of strings that is left out where it would be empty.
+    pub(super) fn strings_if_any(&mut self, key: &'static str) -> Read<Vec<String>> {
+        if !self.is_next(key)? {
+            return Ok(Vec::new());
+        }
+        let values = self.strings(key)?;
+        if values.is_empty() {
+            return Err(self.malformed("an empty list that should be left out"));
+        }
+        Ok(values)
+    }
+
     /// An array of objects, each read by `read`.
     pub(super) fn objects<T>(
         &mut self,
@@ -422,6 +434,14 @@ impl<'a> Reader<'a> {
     fn key(&mut self, key: &'static str) -> Read<()> {
         self.header_before(Some(key))?;
         self.plain_key(key)
+    }
+
+    /// Whether that key comes next: past the header's that stand before it.
+    fn is_next(&mut self, key: &'static str) -> Read<bool> {
+        self.header_before(Some(key))?;
+        let rest = self.rest().strip_prefix(",\"");
+        let rest = rest.and_then(|rest| rest.strip_prefix(key));
+        Ok(rest.is_some_and(|rest| rest.starts_with("\":")))
     }
 
     fn plain_key(&mut self, key: &'static str) -> Read<()> {

@@ -39,10 +39,14 @@ fn decision() -> DecisionRecord {
                 field: "args.amount".into(),
                 source: "claimed",
                 value: Some("800".into()),
+                results: Vec::new(),
             }],
+            redacted: None,
         },
-        line: Some(14),
-        effects: vec![("session/s-1/calls".into(), 1)],
+        effects: vec![
+            ("count stripe/*".into(), Some(Decimal::from(1))),
+            ("sum stripe/refund amount".into(), None),
+        ],
         arguments: r#"{"amount":800,"note":"a \"b\"\n"}"#.into(),
         args_salt: [4; 16],
         detail_salt: [5; 16],
@@ -84,6 +88,7 @@ fn bodies() -> Vec<Body> {
             digest: [2; 32],
             manifest: [3; 32],
             policy_mode: "enforce".into(),
+            windows: vec!["count stripe/*".into(), "denials".into()],
         }),
         Body::Decision(Box::new(decision())),
         Body::Outcome(Outcome {
@@ -186,19 +191,19 @@ fn a_decision_shows_the_verdict_and_hides_rule_and_arguments() {
     let encoded = encode(&header(), &Body::Decision(Box::new(decision()))).unwrap();
     let record = String::from_utf8(encoded.record).unwrap();
     for hidden in [
-        "500", "800", "amount", "finance", "\"rule\"", "\"line\"", "reason",
+        "500", "800", "amount", "finance", "\"rule\"", "reason", "count",
     ] {
         assert!(!record.contains(hidden), "{hidden} in {record}");
     }
     let detail = String::from_utf8(encoded.detail.clone()).unwrap();
     for kept in [
         "refunds above",
-        "\"line\":14",
-        "\"rule\":3",
+        "\"rule\":4",
         "args.reason",
         "finance",
         "args.amount",
-        "session/s-1/calls",
+        "{\"add\":\"1\",\"counter\":\"count stripe/*\"}",
+        "{\"add\":null,\"counter\":\"sum stripe/refund amount\"}",
     ] {
         assert!(detail.contains(kept), "{kept} not in {detail}");
     }

@@ -196,6 +196,7 @@ pub(crate) fn activation(number: u64) -> Body {
         digest: POLICY,
         manifest: [3; 32],
         policy_mode: "enforce".into(),
+        windows: Vec::new(),
     })
 }
 
@@ -205,6 +206,7 @@ pub(crate) fn shadow(number: u64) -> Body {
         digest: POLICY,
         manifest: [3; 32],
         policy_mode: "shadow".into(),
+        windows: vec!["sum stripe/refund amount".into()],
     })
 }
 
@@ -283,10 +285,11 @@ fn decide(effect: Effect, nonce: u8, policy: Hash) -> Body {
                 field: "args.amount".into(),
                 source: "claimed",
                 value: Some("80".into()),
+                results: Vec::new(),
             }],
+            redacted: None,
         },
-        line: Some(14),
-        effects: vec![("session/s-1/calls".into(), 1)],
+        effects: vec![("session.calls".into(), Some(1.into()))],
         arguments: format!("{{\"amount\":80,\"note\":\"é \\\"{nonce}\\\" \\u0001\"}}"),
         args_salt: [nonce; 16],
         detail_salt: [nonce ^ 0xff; 16],

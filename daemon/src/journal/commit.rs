@@ -147,8 +147,8 @@ pub struct Decided {
 /// A rule as it may be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleShown {
-    /// 1-based line in `governance.fms`.
-    pub line: u32,
+    /// 1-based, in its agent's list.
+    pub number: u32,
     /// The rule's own text.
     pub text: Arc<str>,
     /// Whether policy reveals it to agents.

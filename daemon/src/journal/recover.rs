@@ -12,7 +12,7 @@ use faramesh_core::checkpoint::PublicKey;
 use faramesh_core::frame;
 use faramesh_core::record::{self, BodyView, Time};
 use faramesh_core::recover::{self, Halt, Position, Recovery, Segment};
-use faramesh_core::state::State;
+use faramesh_core::state::{Beside, State};
 use faramesh_core::tree::{Frontier, Hash, Head};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
@@ -228,7 +228,15 @@ fn fold(segments: &[Segment<'_>], recovery: &Recovery) -> Result<Folded, NotReco
         let broken = |why: String| NotRecovered::Fold { seq, why };
         let view = record::decode(stored.record).map_err(|error| broken(error.to_string()))?;
         state
-            .apply_view(seq, &view.body)
+            .apply_view(
+                seq,
+                view.header.time,
+                &view.body,
+                Beside {
+                    detail: stored.detail,
+                    salt: stored.detail_salt,
+                },
+            )
             .map_err(|error| broken(error.to_string()))?;
         if let BodyView::Start(start) = view.body {
             boot_id = start.boot_id;

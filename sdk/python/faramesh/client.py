@@ -295,7 +295,7 @@ def _refusal(
         tool=tool,
         resolution=_resolution(reply.resolution),
         missing=tuple(reply.missing),
-        rule=Rule(reply.rule.line, reply.rule.text) if reply.HasField("rule") else None,
+        rule=Rule(reply.rule.number, reply.rule.text) if reply.HasField("rule") else None,
         receipt=reply.receipt if reply.HasField("receipt") else None,
     )
 

@@ -33,8 +33,8 @@ class Resolution:
 class Rule:
     """The rule that decided, known only where the policy reveals it."""
 
-    #: 1-based, in governance.fms.
-    line: int
+    #: 1-based, in the agent's list of rules.
+    number: int
     text: str
 
 
@@ -76,7 +76,7 @@ class ToolDeniedException(Exception):  # the published name
         if self.missing:
             parts.append("missing or of the wrong type: " + ", ".join(self.missing))
         if self.rule is not None:
-            parts.append(f"governance.fms:{self.rule.line}")
+            parts.append(f"rule {self.rule.number}")
         if self.resolution.kind == "retry_after":
             parts.append(f"ask again in {self.resolution.retry_after_seconds} s")
         elif self.resolution.kind == "manual_audit":

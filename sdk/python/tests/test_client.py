@@ -40,18 +40,18 @@ def test_a_denial_tells_code_reason_resolution_missing_and_rule(daemon: world.Fa
         code="INDETERMINATE",
         missing=["args.amount"],
         resolution=wire.Resolution(rule_block="r7"),
-        rule=wire.RuleRef(line=7, text="deny orders/refund"),
+        rule=wire.RuleRef(number=7, text="deny orders/refund"),
         receipt=wire.Receipt(leaf_index=3),
     )
     denial = refused(daemon.client())
     assert type(denial) is ToolDeniedException
     assert (denial.code, denial.missing, denial.approval_id) == ("INDETERMINATE", ("args.amount",), None)
     assert (denial.resolution.kind, denial.resolution.rule_id) == ("rule_block", "r7")
-    assert denial.rule is not None and denial.rule.line == 7
+    assert denial.rule is not None and denial.rule.number == 7
     assert denial.receipt is not None and denial.receipt.leaf_index == 3
     assert str(denial) == (
         "orders/refund: INDETERMINATE; refused by policy; missing or of the wrong type: args.amount; "
-        "governance.fms:7"
+        "rule 7"
     )
 
 

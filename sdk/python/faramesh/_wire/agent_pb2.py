@@ -24,31 +24,31 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66\x61ramesh/v1/agent.proto\x12\x0b\x66\x61ramesh.v1\"?\n\rGovernRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0c\n\x04tool\x18\x02 \x01(\t\x12\x11\n\targuments\x18\x03 \x01(\x0c\"\xfe\x01\n\x0bGovernReply\x12#\n\x06\x65\x66\x66\x65\x63t\x18\x01 \x01(\x0e\x32\x13.faramesh.v1.Effect\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12+\n\nresolution\x18\x04 \x01(\x0b\x32\x17.faramesh.v1.Resolution\x12%\n\x07receipt\x18\x05 \x01(\x0b\x32\x14.faramesh.v1.Receipt\x12\x0f\n\x07missing\x18\x06 \x03(\t\x12\"\n\x04rule\x18\x07 \x01(\x0b\x32\x14.faramesh.v1.RuleRef\x12\"\n\x05would\x18\x08 \x01(\x0e\x32\x13.faramesh.v1.Effect\"%\n\x07RuleRef\x12\x0c\n\x04line\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\"a\n\nResolution\x12\x14\n\nrule_block\x18\x01 \x01(\tH\x00\x12\x16\n\x0cmanual_audit\x18\x02 \x01(\x08H\x00\x12\x1d\n\x13retry_after_seconds\x18\x03 \x01(\rH\x00\x42\x06\n\x04kind\"b\n\x07Receipt\x12\x0e\n\x06record\x18\x01 \x01(\x0c\x12\x12\n\nleaf_index\x18\x02 \x01(\x04\x12\x0c\n\x04path\x18\x03 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x04 \x01(\t\x12\x11\n\targs_salt\x18\x05 \x01(\x0c\"w\n\x0eOutcomeRequest\x12\x12\n\nleaf_index\x18\x01 \x01(\x04\x12*\n\x06status\x18\x02 \x01(\x0e\x32\x1a.faramesh.v1.OutcomeStatus\x12\x15\n\rresult_digest\x18\x03 \x01(\x0c\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"-\n\x0cOutcomeReply\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t*V\n\x06\x45\x66\x66\x65\x63t\x12\x16\n\x12\x45\x46\x46\x45\x43T_UNSPECIFIED\x10\x00\x12\x11\n\rEFFECT_PERMIT\x10\x01\x12\x10\n\x0c\x45\x46\x46\x45\x43T_DEFER\x10\x02\x12\x0f\n\x0b\x45\x46\x46\x45\x43T_DENY\x10\x03*\x84\x01\n\rOutcomeStatus\x12\x1e\n\x1aOUTCOME_STATUS_UNSPECIFIED\x10\x00\x12\x1c\n\x18OUTCOME_STATUS_SUCCEEDED\x10\x01\x12\x19\n\x15OUTCOME_STATUS_FAILED\x10\x02\x12\x1a\n\x16OUTCOME_STATUS_UNKNOWN\x10\x03\x32\xcd\x01\n\x05\x41gent\x12>\n\x06Govern\x12\x1a.faramesh.v1.GovernRequest\x1a\x18.faramesh.v1.GovernReply\x12;\n\x03\x43\x61n\x12\x1a.faramesh.v1.GovernRequest\x1a\x18.faramesh.v1.GovernReply\x12G\n\rReportOutcome\x12\x1b.faramesh.v1.OutcomeRequest\x1a\x19.faramesh.v1.OutcomeReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66\x61ramesh/v1/agent.proto\x12\x0b\x66\x61ramesh.v1\"?\n\rGovernRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0c\n\x04tool\x18\x02 \x01(\t\x12\x11\n\targuments\x18\x03 \x01(\x0c\"\xfe\x01\n\x0bGovernReply\x12#\n\x06\x65\x66\x66\x65\x63t\x18\x01 \x01(\x0e\x32\x13.faramesh.v1.Effect\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12+\n\nresolution\x18\x04 \x01(\x0b\x32\x17.faramesh.v1.Resolution\x12%\n\x07receipt\x18\x05 \x01(\x0b\x32\x14.faramesh.v1.Receipt\x12\x0f\n\x07missing\x18\x06 \x03(\t\x12\"\n\x04rule\x18\x07 \x01(\x0b\x32\x14.faramesh.v1.RuleRef\x12\"\n\x05would\x18\x08 \x01(\x0e\x32\x13.faramesh.v1.Effect\"\'\n\x07RuleRef\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\"a\n\nResolution\x12\x14\n\nrule_block\x18\x01 \x01(\tH\x00\x12\x16\n\x0cmanual_audit\x18\x02 \x01(\x08H\x00\x12\x1d\n\x13retry_after_seconds\x18\x03 \x01(\rH\x00\x42\x06\n\x04kind\"b\n\x07Receipt\x12\x0e\n\x06record\x18\x01 \x01(\x0c\x12\x12\n\nleaf_index\x18\x02 \x01(\x04\x12\x0c\n\x04path\x18\x03 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x04 \x01(\t\x12\x11\n\targs_salt\x18\x05 \x01(\x0c\"w\n\x0eOutcomeRequest\x12\x12\n\nleaf_index\x18\x01 \x01(\x04\x12*\n\x06status\x18\x02 \x01(\x0e\x32\x1a.faramesh.v1.OutcomeStatus\x12\x15\n\rresult_digest\x18\x03 \x01(\x0c\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"-\n\x0cOutcomeReply\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t*V\n\x06\x45\x66\x66\x65\x63t\x12\x16\n\x12\x45\x46\x46\x45\x43T_UNSPECIFIED\x10\x00\x12\x11\n\rEFFECT_PERMIT\x10\x01\x12\x10\n\x0c\x45\x46\x46\x45\x43T_DEFER\x10\x02\x12\x0f\n\x0b\x45\x46\x46\x45\x43T_DENY\x10\x03*\x84\x01\n\rOutcomeStatus\x12\x1e\n\x1aOUTCOME_STATUS_UNSPECIFIED\x10\x00\x12\x1c\n\x18OUTCOME_STATUS_SUCCEEDED\x10\x01\x12\x19\n\x15OUTCOME_STATUS_FAILED\x10\x02\x12\x1a\n\x16OUTCOME_STATUS_UNKNOWN\x10\x03\x32\xcd\x01\n\x05\x41gent\x12>\n\x06Govern\x12\x1a.faramesh.v1.GovernRequest\x1a\x18.faramesh.v1.GovernReply\x12;\n\x03\x43\x61n\x12\x1a.faramesh.v1.GovernRequest\x1a\x18.faramesh.v1.GovernReply\x12G\n\rReportOutcome\x12\x1b.faramesh.v1.OutcomeRequest\x1a\x19.faramesh.v1.OutcomeReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'faramesh._wire.agent_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EFFECT']._serialized_start=768
-  _globals['_EFFECT']._serialized_end=854
-  _globals['_OUTCOMESTATUS']._serialized_start=857
-  _globals['_OUTCOMESTATUS']._serialized_end=989
+  _globals['_EFFECT']._serialized_start=770
+  _globals['_EFFECT']._serialized_end=856
+  _globals['_OUTCOMESTATUS']._serialized_start=859
+  _globals['_OUTCOMESTATUS']._serialized_end=991
   _globals['_GOVERNREQUEST']._serialized_start=40
   _globals['_GOVERNREQUEST']._serialized_end=103
   _globals['_GOVERNREPLY']._serialized_start=106
   _globals['_GOVERNREPLY']._serialized_end=360
   _globals['_RULEREF']._serialized_start=362
-  _globals['_RULEREF']._serialized_end=399
-  _globals['_RESOLUTION']._serialized_start=401
-  _globals['_RESOLUTION']._serialized_end=498
-  _globals['_RECEIPT']._serialized_start=500
-  _globals['_RECEIPT']._serialized_end=598
-  _globals['_OUTCOMEREQUEST']._serialized_start=600
-  _globals['_OUTCOMEREQUEST']._serialized_end=719
-  _globals['_OUTCOMEREPLY']._serialized_start=721
-  _globals['_OUTCOMEREPLY']._serialized_end=766
-  _globals['_AGENT']._serialized_start=992
-  _globals['_AGENT']._serialized_end=1197
+  _globals['_RULEREF']._serialized_end=401
+  _globals['_RESOLUTION']._serialized_start=403
+  _globals['_RESOLUTION']._serialized_end=500
+  _globals['_RECEIPT']._serialized_start=502
+  _globals['_RECEIPT']._serialized_end=600
+  _globals['_OUTCOMEREQUEST']._serialized_start=602
+  _globals['_OUTCOMEREQUEST']._serialized_end=721
+  _globals['_OUTCOMEREPLY']._serialized_start=723
+  _globals['_OUTCOMEREPLY']._serialized_end=768
+  _globals['_AGENT']._serialized_start=994
+  _globals['_AGENT']._serialized_end=1199
 # @@protoc_insertion_point(module_scope)

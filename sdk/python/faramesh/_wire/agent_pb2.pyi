@@ -60,12 +60,12 @@ class GovernReply(_message.Message):
     def __init__(self, effect: _Optional[_Union[Effect, str]] = ..., code: _Optional[str] = ..., message: _Optional[str] = ..., resolution: _Optional[_Union[Resolution, _Mapping]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ..., missing: _Optional[_Iterable[str]] = ..., rule: _Optional[_Union[RuleRef, _Mapping]] = ..., would: _Optional[_Union[Effect, str]] = ...) -> None: ...
 
 class RuleRef(_message.Message):
-    __slots__ = ("line", "text")
-    LINE_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("number", "text")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
-    line: int
+    number: int
     text: str
-    def __init__(self, line: _Optional[int] = ..., text: _Optional[str] = ...) -> None: ...
+    def __init__(self, number: _Optional[int] = ..., text: _Optional[str] = ...) -> None: ...
 
 class Resolution(_message.Message):
     __slots__ = ("rule_block", "manual_audit", "retry_after_seconds")

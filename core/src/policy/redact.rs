@@ -1,0 +1,222 @@
+//! `redact TOOL args: […]`: what records do not keep.
+//!
+//! Invariant: it comes after the decision and changes nothing of it but what is written down. The record still commits to
+//! the whole arguments; the text beside it, and the values that the rules read, go without what is hidden.
+
+use crate::decision::{Decision, REDACTED, Redacted};
+use crate::json::{Object, Value, write_string};
+use crate::pipeline::Question;
+use crate::policy::artifact::{AgentPolicy, Artifact, Ask, Field, Redaction, Step, Test};
+use crate::policy::{Policy, Verdict, pattern};
+use std::collections::BTreeSet;
+
+/// Results of tests on hidden values that one record keeps: four rules as large as a rule can be.
+const RESULTS_MAX: usize = 4_096;
+
+/// Says what records keep in place of the arguments. An agent that the policy does not know is held to what it hides of
+/// any: nobody can say which would have been meant.
+pub(crate) fn arguments(
+    mut decision: Decision,
+    question: &Question<'_>,
+    policy: &Policy,
+) -> Decision {
+    let call = question.attested.call();
+    let paths = match policy.agent(question.attested.agent()) {
+        Some(agent) => hidden(&agent.redactions, call.tool()),
+        None => hidden_of_any(policy.artifact(), call.tool()),
+    };
+    if !paths.is_empty() {
+        decision.redacted = redacted(call.arguments(), &paths).map(Box::new);
+    }
+    decision
+}
+
+/// Puts in the place of each hidden value that was read what the tests on it came out as.
+pub(crate) fn inputs(mut decision: Decision, verdict: &Verdict<'_, '_>) -> Decision {
+    let (agent, tool) = (verdict.agent(), verdict.tool());
+    let hidden = hidden(&agent.redactions, tool);
+    if hidden.is_empty() {
+        return decision;
+    }
+    let shows = agent
+        .fields
+        .iter()
+        .map(|field| is_hidden(field, agent, &hidden));
+    let shows: Vec<bool> = shows.collect();
+    let mut left = RESULTS_MAX;
+    for input in &mut decision.inputs {
+        let field = agent
+            .fields
+            .iter()
+            .zip(&shows)
+            .position(|(field, shows)| *shows && field.to_string() == input.field);
+        // A path that a call names is an input too, and need not be a field of any test.
+        if field.is_none() && !hidden.iter().any(|path| is_named(&input.field, path)) {
+            continue;
+        }
+        if input.value.is_some() {
+            input.value = Some(REDACTED.to_owned());
+        }
+        if let Some(field) = field.and_then(|field| u32::try_from(field).ok()) {
+            let results = verdict
+                .results()
+                .filter(|(_, test, _)| reads(test, field, agent));
+            input.results = results
+                .map(|(number, _, result)| (number, result))
+                .take(left)
+                .collect();
+            left -= input.results.len();
+        }
+    }
+    decision
+}
+
+/// Whether a test's outcome rests on a field.
+fn reads(test: &Test, field: u32, agent: &AgentPolicy) -> bool {
+    let part_of = |number: u32| {
+        let steps = match agent.fields.get(number as usize) {
+            Some(Field::Calculated(steps)) => steps.as_slice(),
+            _ => &[],
+        };
+        number == field
+            || steps
+                .iter()
+                .any(|step| matches!(step, Step::Field(part) if *part == field))
+    };
+    match test.ask {
+        Ask::CompareField(_, other) => part_of(test.field) || part_of(other),
+        _ => part_of(test.field),
+    }
+}
+
+/// The paths that are hidden of a tool's arguments.
+fn hidden<'p>(redactions: &'p [Redaction], tool: &str) -> Vec<&'p [String]> {
+    let of_tool = redactions
+        .iter()
+        .filter(|redaction| pattern::matches(&redaction.pattern, tool));
+    let paths: BTreeSet<&[String]> = of_tool
+        .flat_map(|redaction| redaction.paths.iter().map(Vec::as_slice))
+        .collect();
+    paths.into_iter().collect()
+}
+
+fn hidden_of_any<'p>(artifact: &'p Artifact, tool: &str) -> Vec<&'p [String]> {
+    let of_agents = artifact
+        .agents
+        .iter()
+        .flat_map(|agent| hidden(&agent.redactions, tool));
+    let paths: BTreeSet<&[String]> = of_agents.collect();
+    paths.into_iter().collect()
+}
+
+/// The arguments without what is hidden; `None` where nothing of it is there.
+fn redacted(arguments: &Object, paths: &[&[String]]) -> Option<Redacted> {
+    let mut names = BTreeSet::new();
+    let mut text = String::new();
+    let paths: Vec<Rest<'_>> = paths.iter().map(|path| Rest { path, rest: path }).collect();
+    write_object(arguments, &paths, &mut text, &mut names);
+    (!names.is_empty()).then(|| Redacted {
+        arguments: text,
+        names: names.into_iter().collect(),
+    })
+}
+
+/// A hidden path, and what is left of it at some depth.
+#[derive(Clone, Copy)]
+struct Rest<'p> {
+    path: &'p [String],
+    rest: &'p [String],
+}
+
+fn write_object(
+    object: &Object,
+    paths: &[Rest<'_>],
+    out: &mut String,
+    names: &mut BTreeSet<String>,
+) {
+    out.push('{');
+    for (index, (name, value)) in object.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        write_string(name, out);
+        out.push(':');
+        let below: Vec<Rest<'_>> = paths.iter().filter_map(|path| path.below(name)).collect();
+        write_value(value, &below, out, names);
+    }
+    out.push('}');
+}
+
+/// A list stands for each of its elements.
+fn write_value(value: &Value, paths: &[Rest<'_>], out: &mut String, names: &mut BTreeSet<String>) {
+    if let Some(hidden) = paths.iter().find(|path| path.rest.is_empty()) {
+        names.insert(shown(hidden.path));
+        write_string(REDACTED, out);
+        return;
+    }
+    match value {
+        _ if paths.is_empty() => value.write_canonical(out),
+        Value::Object(object) => write_object(object, paths, out, names),
+        Value::Array(items) => {
+            out.push('[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                write_value(item, paths, out, names);
+            }
+            out.push(']');
+        }
+        _ => value.write_canonical(out),
+    }
+}
+
+impl<'p> Rest<'p> {
+    /// Names are the same in either case: to hide too much costs nothing but text.
+    fn below(&self, name: &str) -> Option<Rest<'p>> {
+        let (first, rest) = self.rest.split_first()?;
+        let path = self.path;
+        first
+            .eq_ignore_ascii_case(name)
+            .then_some(Rest { path, rest })
+    }
+}
+
+/// As a policy writes it.
+fn shown(path: &[String]) -> String {
+    let name = Field::Args(path.to_vec()).to_string();
+    name.strip_prefix("args.").unwrap_or(&name).to_owned()
+}
+
+/// Whether what is read there is hidden, is part of it, or has it as a part.
+fn touches(path: &[String], hidden: &[&[String]]) -> bool {
+    hidden.iter().any(|hidden| {
+        let mut names = path.iter().zip(*hidden);
+        names.all(|(a, b)| a.eq_ignore_ascii_case(b))
+    })
+}
+
+/// Whether a field's value shows something that is hidden.
+fn is_hidden(field: &Field, agent: &AgentPolicy, hidden: &[&[String]]) -> bool {
+    match field {
+        Field::Args(path) | Field::Length(path) => touches(path, hidden),
+        Field::Purpose => touches(&["purpose".to_owned()], hidden),
+        Field::Calculated(steps) => steps.iter().any(|step| match step {
+            Step::Field(part) => agent
+                .fields
+                .get(*part as usize)
+                .is_some_and(|part| is_hidden(part, agent, hidden)),
+            _ => false,
+        }),
+        _ => false,
+    }
+}
+
+/// Whether an input that no field stands for shows a hidden argument.
+fn is_named(input: &str, hidden: &[String]) -> bool {
+    let name = Field::Args(hidden.to_vec()).to_string();
+    input.get(..name.len()).is_some_and(|head| {
+        let rest = input.get(name.len()..).unwrap_or_default();
+        head.eq_ignore_ascii_case(&name) && (rest.is_empty() || rest.starts_with('.'))
+    })
+}
