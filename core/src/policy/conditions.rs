@@ -372,7 +372,7 @@ fn simple(ask: &Ask, operand: &Operand<'_>) -> Truth {
         }
         (Ask::In(list), operand) => is_in(operand, list),
         (Ask::Contains(Literal::String(part)), Operand::String(text)) => {
-            Truth::of(text.contains(part.as_str()))
+            Truth::of(has_part(text, part))
         }
         (Ask::Contains(literal), Operand::Array(items)) => {
             some(items, |item| equals(&item, literal))
@@ -389,6 +389,11 @@ fn simple(ask: &Ask, operand: &Operand<'_>) -> Truth {
         (Ask::IsTrue, Operand::Bool(value)) => Truth::of(*value),
         _ => Truth::Maybe,
     }
+}
+
+/// Both are UTF-8, so bytes are found only where characters are.
+fn has_part(text: &str, part: &str) -> bool {
+    memchr::memmem::find(text.as_bytes(), part.as_bytes()).is_some()
 }
 
 /// Whether it holds of some element; of `null` nothing can be told.
@@ -460,7 +465,7 @@ fn relate(relation: Relation, a: &Operand<'_>, b: &Operand<'_>) -> Truth {
             Truth::of(holds(order, a.cmp(b)))
         }
         (Relation::Contains, Operand::Array(items), b) => some(items, |item| same(&item, b)),
-        (Relation::Contains, Operand::String(a), Operand::String(b)) => Truth::of(a.contains(b)),
+        (Relation::Contains, Operand::String(a), Operand::String(b)) => Truth::of(has_part(a, b)),
         (Relation::StartsWith, Operand::String(a), Operand::String(b)) => {
             Truth::of(a.starts_with(b))
         }

@@ -86,6 +86,11 @@ fn check_agent(agent: &AgentPolicy) -> Result<(), Fault> {
     at_most("rules", agent.rules.len(), RULES_MAX)?;
     ascending("fields", agent.fields.iter())?;
     agent.fields.iter().try_for_each(check_field)?;
+    at_most("tests", agent.tests.len(), TESTS_MAX)?;
+    let walks = agent.tests.iter().filter(|test| walks(test, &agent.fields));
+    at_most("tests that walk through a value", walks.count(), WALKS_MAX)?;
+    let ops = agent.rules.iter().map(|rule| rule.condition.len()).sum();
+    at_most("steps of conditions", ops, OPS_MAX)?;
     let distinct: HashSet<&Test> = agent.tests.iter().collect();
     if distinct.len() != agent.tests.len() {
         return Err(Fault::Twice("test"));
@@ -106,6 +111,23 @@ fn check_field(field: &Field) -> Result<(), Fault> {
     at_most("levels of an argument", path.len(), json::DEPTH_MAX)?;
     path.iter()
         .try_for_each(|name| check_text("name of an argument", name))
+}
+
+/// Whether a test's cost grows with the value. `matches` has a limit of its own.
+fn walks(test: &Test, fields: &[Field]) -> bool {
+    match test.ask {
+        Ask::CompareField(..) | Ask::Contains(_) | Ask::Glob(..) | Ask::AnyGlob(_) => true,
+        _ => matches!(
+            fields.get(test.field as usize),
+            Some(
+                Field::Length(_)
+                    | Field::Calculated(_)
+                    | Field::Sum { .. }
+                    | Field::Count { .. }
+                    | Field::Denials { .. }
+            )
+        ),
+    }
 }
 
 fn check_test(test: &Test, fields: usize) -> Result<(), Fault> {

@@ -27,6 +27,14 @@ pub const RULES_MAX: usize = 100_000;
 pub const TESTS_PER_RULE_MAX: usize = 1_024;
 /// Steps of one condition: its tests, an operator for each, and room for negations.
 pub const OPS_PER_RULE_MAX: usize = 4 * TESTS_PER_RULE_MAX;
+/// Steps of all conditions of one agent: twenty for each of the most rules. A decision may take them all, at some
+/// nanoseconds each.
+pub const OPS_MAX: usize = 20 * RULES_MAX;
+/// Tests of one agent.
+pub const TESTS_MAX: usize = 2 * RULES_MAX;
+/// Those tests of one agent that walk through a value, which may have a mebibyte: `contains`, globs, comparisons of two
+/// fields, and whatever is asked of a length, a calculation or a sum.
+pub const WALKS_MAX: usize = 10_000;
 /// Values that a condition keeps waiting at once: a chain of one operator needs two, nesting one more a level.
 pub const CONDITION_DEPTH_MAX: usize = 64;
 /// Agents in one artifact.
@@ -635,6 +643,50 @@ mod tests {
         assert!(encodes(nested(CONDITION_DEPTH_MAX)) && !encodes(nested(CONDITION_DEPTH_MAX + 1)));
         let negations = |count: usize| [vec![Op::Test(0)], vec![Op::Not; count]].concat();
         assert!(encodes(negations(OPS_PER_RULE_MAX - 1)) && !encodes(negations(OPS_PER_RULE_MAX)));
+    }
+
+    #[test]
+    fn the_tests_of_an_agent_that_walk_through_a_value_are_few() {
+        let encodes = |walks: usize| {
+            let mut artifact = sound();
+            let asks = (0..walks).map(|n| Ask::Contains(Literal::String(n.to_string())));
+            let tests = asks.map(|ask| Test { field: 0, ask });
+            agent(&mut artifact).tests.extend(tests);
+            encode(&artifact).is_ok()
+        };
+        assert!(encodes(WALKS_MAX) && !encodes(WALKS_MAX + 1));
+    }
+
+    #[test]
+    fn the_steps_of_all_conditions_of_an_agent_are_bounded() {
+        let encodes = |rules: usize| {
+            let mut artifact = sound();
+            let condition = [vec![Op::Test(0)], vec![Op::Not; 3_999]].concat();
+            rule(&mut artifact).condition = condition;
+            let one = rule(&mut artifact).clone();
+            agent(&mut artifact).rules = vec![one; rules];
+            encode(&artifact).is_ok()
+        };
+        assert!(encodes(OPS_MAX / 4_000) && !encodes(OPS_MAX / 4_000 + 1));
+    }
+
+    #[test]
+    fn larger_expressions_search_shorter_texts_and_weigh_more() {
+        let size = |source: &str| compile_expression("", source).unwrap().size();
+        assert_eq!(size("^(USD|EUR)$").text_bytes_max, 32 * 1024);
+        assert_eq!(size(r"^\w+$").text_bytes_max, 8 * 1024);
+        assert_eq!(size(r"\w+@\w+\.com").text_bytes_max, 2 * 1024);
+        assert!(compile_expression("", &r"\w+-".repeat(9)).is_err());
+        let encodes = |expressions: usize| {
+            let mut artifact = sound();
+            let asks = (0..expressions).map(|n| Ask::Matches(format!("(?:abcdefghij{n}){{20}}")));
+            agent(&mut artifact).tests = asks.map(|ask| Test { field: 0, ask }).collect();
+            rule(&mut artifact).condition.clear();
+            encode(&artifact)
+        };
+        let weight = size("(?:abcdefghij100){20}").weight;
+        assert_eq!(weight, 4);
+        assert!(encodes(EXPRESSION_WEIGHT_MAX / 4 + 1).is_err());
     }
 
     #[test]
