@@ -7,16 +7,14 @@
 use crate::decimal::Decimal;
 use crate::json::{Object, Value};
 use crate::policy::artifact::{
-    Ask, CONDITION_DEPTH_MAX, Field, Literal, Op, Order, Relation, Step, Test,
+    Ask, CALCULATION_DEPTH_MAX, CONDITION_DEPTH_MAX, Field, Literal, Op, Order, Relation, Step,
+    Test,
 };
 use crate::policy::facts::{Facts, Operand};
 use crate::policy::globs;
 use crate::policy::scratch::Scratch;
 use std::borrow::Cow;
 use std::cmp::Ordering;
-
-/// Numbers that a calculation keeps waiting at once, as in a condition.
-const CALCULATION_DEPTH_MAX: usize = 16;
 
 /// Kleene's values; conjunction is the minimum, disjunction the maximum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

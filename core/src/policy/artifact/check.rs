@@ -86,6 +86,11 @@ fn check_agent(agent: &AgentPolicy) -> Result<(), Fault> {
     at_most("rules", agent.rules.len(), RULES_MAX)?;
     ascending("fields", agent.fields.iter())?;
     agent.fields.iter().try_for_each(check_field)?;
+    for field in &agent.fields {
+        if let Field::Calculated(steps) = field {
+            check_calculation(steps, &agent.fields)?;
+        }
+    }
     at_most("tests", agent.tests.len(), TESTS_MAX)?;
     let walks = agent.tests.iter().filter(|test| walks(test, &agent.fields));
     at_most("tests that walk through a value", walks.count(), WALKS_MAX)?;
@@ -111,6 +116,33 @@ fn check_field(field: &Field) -> Result<(), Fault> {
     at_most("levels of an argument", path.len(), json::DEPTH_MAX)?;
     path.iter()
         .try_for_each(|name| check_text("name of an argument", name))
+}
+
+/// As a condition: it never underflows, never passes its limit, and ends with one number. Its parts are not calculated.
+fn check_calculation(steps: &[Step], fields: &[Field]) -> Result<(), Fault> {
+    at_most("steps of a calculation", steps.len(), CALCULATION_STEPS_MAX)?;
+    let mut waiting = 0_usize;
+    for step in steps {
+        waiting = match step {
+            Step::Field(part) => match fields.get(*part as usize) {
+                None | Some(Field::Calculated(_)) => {
+                    return Err(Fault::NoSuch("calculation from a field"));
+                }
+                Some(_) => waiting + 1,
+            },
+            Step::Number(_) => waiting + 1,
+            Step::Add | Step::Subtract | Step::Multiply if waiting < 2 => {
+                return Err(Fault::Calculation);
+            }
+            Step::Add | Step::Subtract | Step::Multiply => waiting - 1,
+        };
+        at_most("levels of a calculation", waiting, CALCULATION_DEPTH_MAX)?;
+    }
+    if waiting == 1 {
+        Ok(())
+    } else {
+        Err(Fault::Calculation)
+    }
 }
 
 /// Whether a test's cost grows with the value. `matches` has a limit of its own.

@@ -37,6 +37,10 @@ pub const TESTS_MAX: usize = 2 * RULES_MAX;
 pub const WALKS_MAX: usize = 10_000;
 /// Values that a condition keeps waiting at once: a chain of one operator needs two, nesting one more a level.
 pub const CONDITION_DEPTH_MAX: usize = 64;
+/// Numbers that a calculation keeps waiting at once.
+pub const CALCULATION_DEPTH_MAX: usize = 16;
+/// Steps of one calculation: what a person writes on a line, and a bound on the work with numbers of many digits.
+pub const CALCULATION_STEPS_MAX: usize = 64;
 /// Agents in one artifact.
 pub const AGENTS_MAX: usize = 1_000;
 /// Entries of any small list: demands, metadata, teams to notify, sockets, variables.
@@ -139,6 +143,9 @@ pub enum Fault {
     /// A condition whose operators and operands do not balance.
     #[error("condition is not balanced")]
     Unbalanced,
+    /// A calculation whose operators and numbers do not balance.
+    #[error("calculation is not balanced")]
+    Calculation,
     /// `in` with values of several types.
     #[error("`in` list has values of several types")]
     MixedTypes,
@@ -621,6 +628,38 @@ mod tests {
                     .ends_with("condition is not balanced")
             );
         }
+    }
+
+    #[test]
+    fn a_calculation_balances_and_rests_on_fields_that_are_not_calculated() {
+        use Step::{Add, Multiply, Number};
+        let number = || Number(Decimal::from(2));
+        let encodes = |steps: Vec<Step>| {
+            let mut artifact = sound();
+            agent(&mut artifact).fields.push(Field::Calculated(steps));
+            encode(&artifact).is_ok()
+        };
+        assert!(encodes(vec![Step::Field(0), number(), Multiply]));
+        let chain = |numbers: usize| {
+            let mut steps = vec![number(); numbers];
+            steps.extend(vec![Add; numbers - 1]);
+            steps
+        };
+        assert!(encodes(chain(CALCULATION_DEPTH_MAX)));
+        for steps in [
+            vec![],
+            vec![Add],
+            vec![number(), number()],
+            vec![number(), Add, number()],
+            vec![Step::Field(2), number(), Add],
+            vec![Step::Field(7), number(), Add],
+            chain(CALCULATION_DEPTH_MAX + 1),
+        ] {
+            assert!(!encodes(steps.clone()), "{steps:?}");
+        }
+        let long = std::iter::once(number())
+            .chain(std::iter::repeat_n([number(), Add], CALCULATION_STEPS_MAX / 2).flatten());
+        assert!(!encodes(long.collect()));
     }
 
     #[test]
