@@ -579,6 +579,7 @@ impl Opened {
                     Mode::Development => RunMode::Development,
                 },
                 salts: Salts::new(),
+                scratch: faramesh_core::policy::Scratch::default(),
             },
             committer: Committer {
                 handoff,

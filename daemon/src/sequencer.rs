@@ -17,7 +17,7 @@ use crate::store::Candidate;
 use faramesh_core::decision::Code;
 use faramesh_core::identity::Attested;
 use faramesh_core::pipeline::{self, Question};
-use faramesh_core::policy::Supposed;
+use faramesh_core::policy::{Scratch, Supposed};
 use faramesh_core::record::{self, Body, DecisionRecord, Door, Header, Outcome, RunMode, Time};
 use faramesh_core::state::State;
 use faramesh_core::tree::{self, Hash};
@@ -292,6 +292,8 @@ pub(crate) struct Sequencer {
     pub(crate) stack: String,
     pub(crate) mode: RunMode,
     pub(crate) salts: Salts,
+    /// Memory of the decision before, used again.
+    pub(crate) scratch: Scratch,
 }
 
 impl Sequencer {
@@ -471,7 +473,8 @@ impl Sequencer {
         let in_force = Arc::clone(&self.in_force);
         let reveal = in_force.policy.artifact().runtime.reveal_rule;
         let revealed = reveal.unwrap_or(self.mode == RunMode::Development);
-        self.push(Need::Call, Some(answer), |state, now| {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let pushed = self.push(Need::Call, Some(answer), |state, now| {
             let policy = &in_force.policy;
             let question = Question {
                 attested,
@@ -479,7 +482,7 @@ impl Sequencer {
                 now,
                 supposed: &Supposed::nothing(),
             };
-            let decision = pipeline::decide(&question, policy, state);
+            let decision = pipeline::decide_in(&mut scratch, &question, policy, state);
             let rule = decision.rule.and_then(|number| {
                 let rules = &policy.agent(attested.agent())?.rules;
                 let rule = rules.get(usize::try_from(number).ok()?)?;
@@ -515,7 +518,9 @@ impl Sequencer {
                 detail_salt,
             }));
             (body, Some(decided))
-        })
+        });
+        self.scratch = scratch;
+        pushed
     }
 
     /// An outcome is about a permit of the same caller: nobody else's story is told here, and none twice.
