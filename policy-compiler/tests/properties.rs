@@ -11,6 +11,7 @@ use faramesh_policy_compiler::{
     render_policy, render_yaml, report,
 };
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use std::path::Path;
 
 fn corpus(kind: &str) -> Vec<(String, Vec<u8>)> {
@@ -185,6 +186,20 @@ fn a_file_that_does_not_parse_and_files_in_other_forms_are_not_formatted() {
 }
 
 #[test]
+fn every_block_says_the_same_in_yaml_and_in_the_policy_language() {
+    let read = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/accept");
+        std::fs::read_to_string(path.join(name)).expect("the file is read")
+    };
+    let yaml = read("yaml_blocks.yaml");
+    let fms = read("yaml_blocks_same_as.fms");
+    assert_eq!(
+        policy_of("governance.fms.yaml", &yaml, "the YAML"),
+        policy_of("governance.fms", &fms, "the policy language")
+    );
+}
+
+#[test]
 fn a_policy_is_the_same_in_every_form() {
     for (name, bytes) in corpus("accept") {
         let artifact = compiled(&bytes).unwrap_or_else(|| panic!("{name} compiles"));
@@ -352,6 +367,21 @@ fn a_file_of_nothing_but_faults_is_refused_and_counted() {
         (outcome.diagnostics.len(), last.message.as_str()),
         (101, "89900 more findings are not shown")
     );
+}
+
+/// So many cases from a seed that is printed, and shown with a failure: `FARAMESH_SEED=…` replays it.
+fn cases(cases: u32) -> ProptestConfig {
+    let seed: u64 = std::env::var("FARAMESH_SEED").map_or_else(
+        |_| std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), cases),
+        |seed| seed.parse().expect("FARAMESH_SEED is a number"),
+    );
+    println!("FARAMESH_SEED={seed}");
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(seed),
+        ..ProptestConfig::default()
+    }
 }
 
 /// Pieces that policies are made of, well and badly.
@@ -566,7 +596,7 @@ fn policy() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(512))]
 
     #[test]
     fn any_text_is_compiled_or_refused_without_a_panic(text in any::<String>()) {

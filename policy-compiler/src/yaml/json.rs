@@ -378,6 +378,20 @@ mod tests {
         }
     }
 
+    fn cases() -> ProptestConfig {
+        let seed: u64 = std::env::var("FARAMESH_SEED").map_or_else(
+            |_| std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0),
+            |seed| seed.parse().unwrap_or(0),
+        );
+        println!("FARAMESH_SEED={seed}");
+        ProptestConfig {
+            cases: 2_000,
+            failure_persistence: None,
+            rng_seed: proptest::test_runner::RngSeed::Fixed(seed),
+            ..ProptestConfig::default()
+        }
+    }
+
     fn soup() -> impl Strategy<Value = String> {
         let piece = prop::sample::select(vec![
             "{",
@@ -447,7 +461,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(cases())]
 
         #[test]
         fn what_is_read_as_json_is_what_serde_json_reads(text in prop_oneof![soup(), document(), any::<String>()]) {

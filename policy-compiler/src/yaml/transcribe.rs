@@ -214,7 +214,7 @@ impl Writer<'_> {
                 known.extend(["rate_limits", "redactions", "budgets", "phases", "tools"]);
             }
             self.unknown(key, &place.noun(), &known);
-        } else if matches!(node.kind, NodeKind::Map(_)) && !is_environment(node) {
+        } else if matches!(node.kind, NodeKind::Map(_)) && !is_reference(node) {
             self.blocks(Place::Settings(""), key, node);
         } else {
             self.setting(key, node);
@@ -354,7 +354,7 @@ impl Writer<'_> {
         self.word(place, &name.text, name.span);
         self.put(" ");
         match &node.kind {
-            NodeKind::Map(members) if !is_environment(node) => {
+            NodeKind::Map(members) if !is_reference(node) => {
                 let rest = row.parts.get(1..).unwrap_or_default();
                 self.parts(place, name, rest, members);
             }
@@ -461,6 +461,10 @@ impl Writer<'_> {
                 [(key, node)] if key.text == "env" => match &node.kind {
                     NodeKind::Text(name) => self.environment(name, node.span),
                     _ => self.wrong(key, node, "the name of a variable"),
+                },
+                [(key, node)] if key.text == "var" => match &node.kind {
+                    NodeKind::Text(name) if is_word(name) => self.piece(name, node.span),
+                    _ => self.wrong(key, node, "the name of a `var`"),
                 },
                 _ => self.object(members),
             },
@@ -780,8 +784,9 @@ fn environment(text: &str) -> Option<&str> {
     Some(bare.unwrap_or(inside))
 }
 
-fn is_environment(node: &Node) -> bool {
-    matches!(&node.kind, NodeKind::Map(members) if matches!(members.as_slice(), [(key, _)] if key.text == "env"))
+/// `{env: NAME}`, `{var: name}`: no mapping of settings.
+fn is_reference(node: &Node) -> bool {
+    matches!(&node.kind, NodeKind::Map(members) if matches!(members.as_slice(), [(key, _)] if matches!(key.text.as_str(), "env" | "var")))
 }
 
 /// Where each byte of a scalar's value stands in the document.
