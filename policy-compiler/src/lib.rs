@@ -24,6 +24,7 @@ pub mod sarif;
 mod settings;
 pub mod source;
 pub mod syntax;
+mod trials;
 mod vocabulary;
 pub mod yaml;
 mod zone;
@@ -139,12 +140,16 @@ pub fn compile_with(source: &SourceFile, options: &Options, registry: &dyn Regis
     }
     let mut diagnostics = Findings::default();
     let file = tree(source, &mut diagnostics);
-    let (policy, map) = lower::lower(&source.text, file, registry, &mut diagnostics);
+    let lowered = lower::lower(&source.text, file, registry, &mut diagnostics);
+    let (policy, map) = (lowered.artifact, lowered.map);
     let mut artifact = None;
     if !diagnostics.has_errors() {
         // The core's own checks: the compiler cannot emit what no daemon would load.
         match artifact::encode(&policy) {
-            Ok(_) => artifact = Some(policy),
+            Ok(_) => {
+                trials::run(&policy, &map, &lowered.examples, &mut diagnostics);
+                artifact = (!diagnostics.has_errors()).then_some(policy);
+            }
             Err(why) => {
                 let message = format!("the policy cannot be an artifact: {why}");
                 diagnostics.push(Diagnostic::new(Number::ArtifactRefused, message));

@@ -342,7 +342,7 @@ impl Lowering<'_> {
                     "a regular expression that matches no text",
                 )
                 .at(right.span, why)
-                .help("a sign that is meant as itself has a backslash before it: `\\\\$`"),
+                .help("`^` and `$` that are meant as themselves have two backslashes before them in a string: `\\\\$`"),
             );
             return None;
         }

@@ -14,7 +14,7 @@ mod types;
 mod variables;
 
 pub(crate) use tables::Tables;
-pub(crate) use types::Type;
+pub(crate) use types::{Type, time_literal};
 
 use crate::diagnostic::{Diagnostic, Findings, quoted};
 use crate::lower::Declared;
@@ -62,7 +62,6 @@ pub(crate) fn lower(
     Some(Lowered { program, claimed })
 }
 
-#[expect(dead_code, reason = "the checks that use it come next")]
 /// The field and the type of a name in `given { … }`.
 pub(crate) fn variable(
     parts: &[Word],

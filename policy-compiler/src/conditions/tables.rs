@@ -22,7 +22,6 @@ impl Tables {
         self.fields.get(field as usize)
     }
 
-    #[expect(dead_code, reason = "the checks that use it come next")]
     /// Every field that the test of this index reads: its own, the one that it is compared with, and what either is
     /// calculated from.
     pub(crate) fn read_by(&self, test: u32) -> Vec<&Field> {

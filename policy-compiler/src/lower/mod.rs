@@ -25,6 +25,7 @@ use crate::settings::typed::text_of;
 use crate::settings::{self, Read};
 use crate::source::{Lines, SourceMap, Span};
 use crate::syntax::{Block, File, Item, Setting, Value, ValueKind, Word};
+use crate::trials::Places;
 use crate::vocabulary::blocks::{self, PHASE_KEYS, RUNTIME_KEYS};
 use crate::vocabulary::{Place, nearest};
 use declare::{Declarations, Settings};
@@ -32,7 +33,7 @@ use faramesh_core::decision::Effect;
 use faramesh_core::json;
 use faramesh_core::policy::artifact::{
     AgentPolicy, Artifact, Datum, Example, LIST_MAX, PathRules, Phase, Redaction, Rule, Runtime,
-    Setting as Kept, TEXT_BYTES_MAX, ToolSchema, capabilities,
+    Setting as Kept, TEXT_BYTES_MAX, capabilities,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,10 +45,16 @@ pub(crate) struct LoweredRule {
     pub(crate) rule: Rule,
     pub(crate) head: Span,
     pub(crate) condition: Option<Span>,
-    #[expect(dead_code, reason = "the checks that use it come next")]
     /// The first clause about the request or the door.
     pub(crate) request: Option<Span>,
     pub(crate) claimed: Vec<Word>,
+}
+
+/// A lowered file.
+pub(crate) struct Lowered {
+    pub(crate) artifact: Artifact,
+    pub(crate) map: SourceMap,
+    pub(crate) examples: Places,
 }
 
 /// Lowers a file. What it returns is worth something only if no error was found.
@@ -56,22 +63,29 @@ pub(crate) fn lower(
     mut file: File,
     registry: &dyn Registry,
     diagnostics: &mut Findings,
-) -> (Artifact, SourceMap) {
+) -> Lowered {
     imports::expand(&mut file, registry, diagnostics);
     vars::expand(&mut file, diagnostics);
     let mut lowering = Lowering {
         lines: Lines::new(text),
         diagnostics,
         map: SourceMap::default(),
+        places: Places::new(),
     };
     let artifact = lowering.file(&file);
-    (artifact, lowering.map)
+    Lowered {
+        artifact,
+        map: lowering.map,
+        examples: lowering.places,
+    }
 }
 
 struct Lowering<'a> {
     lines: Lines<'a>,
     diagnostics: &'a mut Findings,
     map: SourceMap,
+    /// Where examples stand.
+    places: Places,
 }
 
 /// Settings that were given, to find the second of a kind.
@@ -88,23 +102,15 @@ struct Draft {
     rules_seen: usize,
     tables: Tables,
     declared: Declared,
+    redacted: Vec<(String, Vec<String>, Span)>,
     given: Given,
     demands: BTreeMap<String, Span>,
-    schemas: Vec<ToolSchema>,
     paths: Option<PathRules>,
+    paths_at: Option<Span>,
     redactions: BTreeMap<String, BTreeSet<Vec<String>>>,
-    examples: Vec<Example>,
+    examples: Vec<(Span, Example)>,
     phases: Vec<(Span, Phase)>,
     declarations: Declarations,
-}
-
-impl Draft {
-    fn over(declared: Declared) -> Draft {
-        Draft {
-            declared,
-            ..Draft::default()
-        }
-    }
 }
 
 impl Lowering<'_> {
@@ -127,13 +133,13 @@ impl Lowering<'_> {
         let mut runtime = Runtime::default();
         let mut runtime_given = Given::default();
         let mut agents: Vec<(Span, AgentPolicy)> = Vec::new();
-        let mut flat = Draft::over(Declared::of(&file.items, &file.items));
+        let mut flat = self.draft(file, &file.items);
         let mut flat_item = None;
         let mut stack = Declarations::default();
         for item in &file.items {
             match item {
                 Item::Block(block) if block.keyword.text == "agent" => {
-                    agents.extend(self.agent(block, &file.items))
+                    agents.extend(self.agent(block, file))
                 }
                 Item::Block(block) if block.keyword.text == "runtime" => {
                     self.runtime(block, &mut runtime, &mut runtime_given);
@@ -225,14 +231,24 @@ impl Lowering<'_> {
         agents.into_iter().map(|(_, agent)| agent).collect()
     }
 
-    fn agent(&mut self, block: &Block, file: &[Item]) -> Option<(Span, AgentPolicy)> {
+    fn agent(&mut self, block: &Block, file: &File) -> Option<(Span, AgentPolicy)> {
         let named = self.take(settings::agent_name(&block.labels, block.head));
-        let mut draft = Draft::over(Declared::of(file, &block.items));
+        let mut draft = self.draft(file, &block.items);
         for item in &block.items {
             self.agent_item(item, Place::Agent, &mut draft);
         }
         let (name, span) = named?;
         Some((span, self.finish(name, draft)))
+    }
+
+    /// An agent of which what rules rest on is known.
+    fn draft(&mut self, file: &File, items: &[Item]) -> Draft {
+        let mut declared = Declared::of(&file.items, items);
+        declared.schemas = self.schemas(items);
+        Draft {
+            declared,
+            ..Draft::default()
+        }
     }
 
     /// One item of an agent, or of the nameless agent of a flat file. Whether this version holds it.
@@ -277,7 +293,8 @@ impl Lowering<'_> {
         match (keyword, blocks::Block::of(keyword)) {
             (_, Some(spec)) => self.declare(block, spec, &mut draft.declarations),
             ("phase", _) => self.phase(block, draft),
-            ("tool", _) => self.tool_schema(block, draft),
+            // Was lowered before the rules, which are checked by it.
+            ("tool", _) => {}
             ("paths", _) => self.paths(block, draft),
             ("examples", _) => self.examples(block, draft),
             _ => {
@@ -387,6 +404,12 @@ impl Lowering<'_> {
                 return self
                     .redact_wrong(part.span, "names start below `args`: leave `args.` away");
             }
+            if let Some(pattern) = &pattern {
+                self.redacted_is_declared(pattern, &path, part.span, draft);
+                draft
+                    .redacted
+                    .push((pattern.clone(), path.clone(), part.span));
+            }
             if !paths.insert(path) {
                 return self.redact_wrong(part.span, "expected each argument once");
             }
@@ -401,6 +424,23 @@ impl Lowering<'_> {
         if again {
             self.redact_wrong(setting.span, "an argument of these tools is redacted twice");
         }
+    }
+
+    /// A closed schema without the argument leaves nothing to redact: another one is meant.
+    fn redacted_is_declared(&mut self, tools: &str, path: &[String], span: Span, draft: &Draft) {
+        let Declares::Closed { schema } = draft.declared.argument(tools, path) else {
+            return;
+        };
+        let known = draft.declared.argument_names(tools);
+        let name = path.join(".");
+        self.report(
+            Diagnostic::new(
+                Number::UndeclaredArgument,
+                format!("tool {} has no argument {}", quoted(&schema), quoted(&name)),
+            )
+            .at(span, "its schema is closed, so there is nothing to redact")
+            .suggest(nearest(&name, known.iter().map(String::as_str))),
+        );
     }
 
     fn redact_wrong(&mut self, span: Span, why: &str) {
@@ -646,11 +686,20 @@ impl Lowering<'_> {
 
     fn finish(&mut self, name: String, mut draft: Draft) -> AgentPolicy {
         let default = draft.default.unwrap_or(Effect::Deny);
-        check::agent(&draft.rules, &draft.tables, default, self.diagnostics);
         self.check_phases(&draft.phases);
+        let checked = check::Agent {
+            rules: &draft.rules,
+            tables: &draft.tables,
+            declared: &draft.declared,
+            default,
+            redacted: &draft.redacted,
+        };
+        check::agent(&checked, self.diagnostics);
         let (fields, tests) = draft.tables.finish();
         let lines = draft.rules.iter().map(|lowered| lowered.line).collect();
         self.map.agents.insert(name.clone(), lines);
+        let places = draft.examples.iter().map(|(span, _)| *span).collect();
+        self.places.insert(name.clone(), places);
         AgentPolicy {
             name,
             run_as: draft.run_as.take(),
@@ -664,7 +713,7 @@ impl Lowering<'_> {
             fields,
             tests,
             demands: draft.demands.into_keys().collect(),
-            schemas: draft.schemas,
+            schemas: draft.declared.schemas,
             paths: draft.paths,
             redactions: draft
                 .redactions
@@ -674,7 +723,11 @@ impl Lowering<'_> {
                     paths: paths.into_iter().collect(),
                 })
                 .collect(),
-            examples: draft.examples,
+            examples: draft
+                .examples
+                .into_iter()
+                .map(|(_, example)| example)
+                .collect(),
             phases: draft.phases.into_iter().map(|(_, phase)| phase).collect(),
             declarations: draft.declarations.finish(),
         }

@@ -10,7 +10,7 @@ use crate::source::Span;
 use crate::syntax::{Clause, ClauseBody, Rule as RuleSyntax, Value, ValueKind, Word};
 use crate::vocabulary;
 use faramesh_core::policy::artifact::{
-    LIST_MAX, LONG_TEXT_BYTES_MAX, Op, RULES_MAX, Rule, TEXT_BYTES_MAX,
+    Field, LIST_MAX, LONG_TEXT_BYTES_MAX, Op, RULES_MAX, Rule, TEXT_BYTES_MAX,
 };
 use faramesh_core::policy::pattern;
 use std::collections::{BTreeSet, HashMap};
@@ -179,6 +179,7 @@ impl Lowering<'_> {
             let earlier = tests.iter().take(index);
             let Some(first) = earlier
                 .filter(|first| first.field == test.field)
+                .filter(|_| matches!(test.field, Field::Query(_) | Field::Header(_)))
                 .find(|first| first.ask != test.ask)
             else {
                 continue;
