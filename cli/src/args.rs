@@ -68,6 +68,12 @@ pub enum Command {
     /// Exits 0 where it is valid, 1 with errors, 2 where an import cannot be reached, 3 with warnings under --strict.
     #[command(after_help = "Example:\n  faramesh check --strict governance.fms")]
     Check(CheckArgs),
+    /// Put the stack's fixtures to its policy
+    ///
+    /// Fixtures are tests/*.fmtest.json and .fmtest.yaml. Exits 0 where all hold, 1 where one does not, 65 where a
+    /// fixture or the policy cannot be read.
+    #[command(after_help = "Example:\n  faramesh test --junit report.xml")]
+    Test(TestArgs),
     /// Explain a finding's number, or how one call would be decided
     #[command(
         after_help = "Example:\n  faramesh explain E0103",
@@ -155,6 +161,23 @@ pub struct CheckArgs {
     pub strict: bool,
 }
 
+/// See [`Command::Test`].
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// Fixtures; default: every one in tests/ of the stack
+    #[arg(value_name = "FILES")]
+    pub files: Vec<PathBuf>,
+    /// Write what is decided into the expectations that do not hold; the rest of a file stays as it is
+    #[arg(long)]
+    pub update: bool,
+    /// Stop at the first case that does not hold
+    #[arg(long, conflicts_with = "update")]
+    pub fail_fast: bool,
+    /// Write a report for build servers
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+}
+
 /// See [`Command::Explain`].
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
@@ -164,6 +187,44 @@ pub struct ExplainArgs {
     /// Every number with its title
     #[arg(long, conflicts_with = "number")]
     pub list: bool,
+    /// Something else than a number.
+    #[command(subcommand)]
+    pub command: Option<ExplainCommand>,
+}
+
+/// What else can be explained.
+#[derive(Debug, Subcommand)]
+pub enum ExplainCommand {
+    /// Rule by rule, why a call would be decided as it would; asks no daemon
+    #[command(
+        after_help = "Example:\n  faramesh explain call --agent support-bot --tool stripe/refund --args '{\"amount\": 80}' --suppose time.hour=3"
+    )]
+    Call(ExplainCallArgs),
+}
+
+/// See [`ExplainCommand::Call`].
+#[derive(Debug, Args)]
+pub struct ExplainCallArgs {
+    /// For which agent of the policy
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub agent: String,
+    /// The tool, as area/name
+    #[arg(long, value_name = "TOOL")]
+    pub tool: String,
+    /// The arguments, a JSON object: the text itself, @FILE, or - for standard input
+    #[arg(
+        long,
+        value_name = "JSON",
+        default_value = "{}",
+        allow_hyphen_values = true
+    )]
+    pub args: String,
+    /// A fact beside the arguments, as `missing` names it; again for more. `time.now` takes a moment
+    #[arg(long, value_name = "FACT=VALUE")]
+    pub suppose: Vec<String>,
+    /// By the policy in force and not by the file
+    #[arg(long)]
+    pub applied: bool,
 }
 
 /// Arguments of the commands that may name a stack.

@@ -22,8 +22,10 @@ pub mod sign;
 
 pub mod changes;
 pub mod constructs;
+pub mod fixtures;
 pub mod setup;
 pub mod source;
+pub mod trial;
 
 pub mod accounts;
 pub mod siblings;

@@ -8,7 +8,8 @@ use crate::output::Output;
 use crate::policies::Stored;
 use faramesh_core::policy::artifact::{self, Artifact};
 use faramesh_policy_compiler::{
-    DiagnosticReport, Options, SOURCE_BYTES_MAX, Severity, Style, compile_bytes, render, report,
+    DiagnosticReport, Options, SOURCE_BYTES_MAX, Severity, SourceMap, Style, compile_bytes, render,
+    report,
 };
 use std::path::Path;
 
@@ -34,6 +35,8 @@ pub struct Compiled {
     pub artifact: Artifact,
     /// What is signed.
     pub stored: Stored,
+    /// Where its rules stand in the file; nothing where it came from elsewhere.
+    pub map: SourceMap,
 }
 
 impl Compiled {
@@ -112,7 +115,11 @@ pub fn compile_file(file: &Path) -> Result<Outcome, Failure> {
         shown: [Style::Plain, Style::Colour]
             .map(|style| render(&source, &outcome.diagnostics, style)),
     };
-    let compiled = outcome.artifact.map(emit).transpose()?;
+    let map = outcome.map;
+    let compiled = outcome
+        .artifact
+        .map(|artifact| emit(artifact, map))
+        .transpose()?;
     Ok(Outcome { findings, compiled })
 }
 
@@ -142,17 +149,18 @@ pub fn print(findings: &Findings, output: &Output) {
     }
 }
 
-fn emit(artifact: Artifact) -> Result<Compiled, Failure> {
+fn emit(artifact: Artifact, map: SourceMap) -> Result<Compiled, Failure> {
     let bytes = artifact::encode(&artifact)
         .map_err(|e| Failure::internal(format!("the policy cannot be written down: {e}")))?;
     Ok(Compiled {
         artifact,
         stored: Stored::new(bytes),
+        map,
     })
 }
 
 /// Short where that is clear: the file as it lies below the working directory.
-fn shown_name(file: &Path) -> String {
+pub fn shown_name(file: &Path) -> String {
     let file = file.strip_prefix(".").unwrap_or(file);
     let here = std::env::current_dir().ok();
     let short = here

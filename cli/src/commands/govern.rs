@@ -105,7 +105,10 @@ impl Door {
 }
 
 /// The text itself, `@FILE`, or `-` for standard input. What it says is the daemon's to judge.
-fn arguments(given: &str) -> Result<Vec<u8>, Failure> {
+///
+/// # Errors
+/// It cannot be read.
+pub fn arguments(given: &str) -> Result<Vec<u8>, Failure> {
     if given == "-" {
         let mut bytes = Vec::new();
         std::io::stdin()

@@ -9,6 +9,8 @@ pub mod init;
 
 pub mod check;
 
+pub mod test;
+
 pub mod explain;
 
 pub mod plan;
@@ -47,7 +49,8 @@ pub fn run(cli: Cli, output: &Output) -> Result<u8, Failure> {
     match cli.command {
         Command::Init => init::run(global, output),
         Command::Check(args) => check::run(global, &args, output),
-        Command::Explain(args) => explain::run(&args, output),
+        Command::Test(args) => test::run(global, &args, output),
+        Command::Explain(args) => explain::run(global, &args, output),
         Command::Plan(args) => plan::run(global, &args, output),
         Command::Apply(args) => apply::run(global, &args, output),
         Command::Rollback(args) => rollback::run(global, &args, output),

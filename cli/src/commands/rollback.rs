@@ -15,6 +15,7 @@ use crate::source::Compiled;
 use crate::stack;
 use crate::untrusted::Untrusted;
 use faramesh_core::checkpoint::Manifest;
+use faramesh_policy_compiler::SourceMap;
 use std::io::{BufRead, IsTerminal, Write};
 
 /// Shows what changes, asks, and applies.
@@ -49,7 +50,11 @@ pub fn run(global: &Global, args: &RollbackArgs, output: &Output) -> Result<u8, 
     ));
     plan::print(&changes::between(before.as_ref(), &artifact), output);
     confirmed(args, output)?;
-    let compiled = Compiled { artifact, stored };
+    let compiled = Compiled {
+        artifact,
+        stored,
+        map: SourceMap::default(),
+    };
     let (outcome, applied) = apply::apply(&mut layout, &compiled, output)?;
     apply::report(&layout, &compiled, &outcome, applied, output);
     Ok(exit::OK)

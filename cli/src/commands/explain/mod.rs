@@ -3,7 +3,9 @@
 
 pub mod number;
 
-use crate::args::ExplainArgs;
+pub mod call;
+
+use crate::args::{ExplainArgs, ExplainCommand, Global};
 use crate::failure::Failure;
 use crate::output::Output;
 
@@ -11,7 +13,10 @@ use crate::output::Output;
 ///
 /// # Errors
 /// There is no such number (64), or the call cannot be decided.
-pub fn run(args: &ExplainArgs, output: &Output) -> Result<u8, Failure> {
+pub fn run(global: &Global, args: &ExplainArgs, output: &Output) -> Result<u8, Failure> {
+    if let Some(ExplainCommand::Call(args)) = &args.command {
+        return call::run(global, args, output);
+    }
     match &args.number {
         _ if args.list => Ok(number::list(output)),
         Some(number) => number::page(number, output),
