@@ -61,7 +61,7 @@ fn fixtures_are_put_to_the_compiled_policy() {
 
 #[test]
 fn a_rule_may_be_named_by_number_by_line_and_by_text() {
-    let text = "permit stripe/refund if args.amount <= 100";
+    let text = "permit stripe/refund if amount <= 100";
     for (rule, holds) in [
         (json!(0), true),
         (json!(1), false),
