@@ -86,6 +86,45 @@ fn segment_matches(pattern: &str, name: &str) -> bool {
     rest.len() > last.len() && rest.ends_with(last)
 }
 
+/// Whether some tool may be spoken of by both patterns. It may say yes where there is none, and never no where there is.
+pub fn may_meet(a: &str, b: &str) -> bool {
+    if a == "*" || b == "*" {
+        return true;
+    }
+    let below = |rest: &[&str]| rest == ["*"];
+    let (a, b): (Vec<&str>, Vec<&str>) = (a.split('/').collect(), b.split('/').collect());
+    let (mut a, mut b) = (a.as_slice(), b.as_slice());
+    loop {
+        match (a.split_first(), b.split_first()) {
+            (None, None) => return true,
+            (Some(_), Some(_)) if below(a) || below(b) => return true,
+            (Some((first, rest)), Some((other, behind))) if segments_may_meet(first, other) => {
+                (a, b) = (rest, behind);
+            }
+            _ => return false,
+        }
+    }
+}
+
+/// What stands before the first star of each, and behind the last, can be of one name.
+fn segments_may_meet(a: &str, b: &str) -> bool {
+    let ends = |text: &str| {
+        let head = text.split('*').next().unwrap_or_default().to_owned();
+        let tail = text.rsplit('*').next().unwrap_or_default().to_owned();
+        (head, tail)
+    };
+    match (a.contains('*'), b.contains('*')) {
+        (false, false) => a == b,
+        (false, true) => segment_matches(b, a),
+        (true, false) => segment_matches(a, b),
+        (true, true) => {
+            let ((a_head, a_tail), (b_head, b_tail)) = (ends(a), ends(b));
+            let heads = a_head.starts_with(&b_head) || b_head.starts_with(&a_head);
+            heads && (a_tail.ends_with(&b_tail) || b_tail.ends_with(&a_tail))
+        }
+    }
+}
+
 /// The segments at the head of a pattern that hold no star, if the pattern has one: every tool that it speaks of is
 /// below them. `None`: the pattern is one tool's name.
 pub(crate) fn literal_head(pattern: &str) -> Option<&str> {
@@ -141,6 +180,28 @@ mod tests {
         }
         for pattern in ["*", "a/*", "*_read", "a/*/b", "mcp:x.y/z-1"] {
             assert_eq!(check(pattern), Ok(()), "{pattern:?}");
+        }
+    }
+
+    #[test]
+    fn patterns_meet_where_some_tool_is_spoken_of_by_both() {
+        for (a, b) in [
+            ("*", "a/b"),
+            ("a/*", "a/b/c"),
+            ("a/*", "*/b"),
+            ("a/x*", "a/*y"),
+            ("a/b", "a/b"),
+            ("db/*_read", "db/user*"),
+        ] {
+            assert!(may_meet(a, b) && may_meet(b, a), "{a} {b}");
+        }
+        for (a, b) in [
+            ("a", "a/*"),
+            ("a/b", "a/c"),
+            ("a/x*", "a/y*"),
+            ("a/*/c", "a/b"),
+        ] {
+            assert!(!may_meet(a, b) && !may_meet(b, a), "{a} {b}");
         }
     }
 

@@ -196,6 +196,11 @@ fn touches(path: &[String], hidden: &[&[String]]) -> bool {
     })
 }
 
+/// Whether one path lies in the other.
+pub(crate) fn is_part_of(path: &[String], hidden: &[String]) -> bool {
+    touches(path, &[hidden])
+}
+
 /// Whether a field's value shows something that is hidden.
 fn is_hidden(field: &Field, agent: &AgentPolicy, hidden: &[&[String]]) -> bool {
     match field {

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::call;
-use crate::policy::pattern;
-use std::collections::HashSet;
+use crate::decision::Code;
+use crate::policy::{paths, pattern, windows};
+use std::collections::{BTreeSet, HashSet};
 
 /// Every limit and every order, except that expressions compile.
 pub(super) fn all(artifact: &Artifact) -> Result<(), ArtifactInvalid> {
@@ -16,15 +17,27 @@ pub(super) fn all(artifact: &Artifact) -> Result<(), ArtifactInvalid> {
     }
     check_runtime(&artifact.runtime).map_err(at("runtime"))?;
     check_agents(&artifact.agents).map_err(at("agents"))?;
+    check_windows(artifact).map_err(at("artifact"))?;
+    check_declarations(&artifact.declarations, 0).map_err(at("artifact"))?;
     for agent in &artifact.agents {
         check_agent(agent).map_err(at(&place_of(&agent.name)))?;
-        for (number, rule) in (1_usize..).zip(&agent.rules) {
-            let place = || format!("{}, rule {}", place_of(&agent.name), number);
-            check_rule(rule, agent.tests.len()).map_err(|fault| ArtifactInvalid::Content {
-                place: place(),
-                fault,
-            })?;
+        let place = place_of(&agent.name);
+        check_rules(&agent.rules, agent.tests.len(), &place)?;
+        for phase in &agent.phases {
+            let place = format!("{place}, phase `{}`", phase.name);
+            check_phase(phase).map_err(at(&place))?;
+            check_rules(&phase.rules, agent.tests.len(), &place)?;
         }
+    }
+    Ok(())
+}
+
+fn check_rules(rules: &[Rule], tests: usize, place: &str) -> Result<(), ArtifactInvalid> {
+    for (number, rule) in (1_usize..).zip(rules) {
+        check_rule(rule, tests).map_err(|fault| ArtifactInvalid::Content {
+            place: format!("{place}, rule {number}"),
+            fault,
+        })?;
     }
     Ok(())
 }
@@ -49,6 +62,32 @@ fn check_runtime(runtime: &Runtime) -> Result<(), Fault> {
         || runtime.cold_start_deny_window_ms > COLD_START_MS_MAX
     {
         return Err(Fault::OutOfRange("cold start deny window"));
+    }
+    check_zone(&runtime.zone)?;
+    at_most("settings", runtime.declared.len(), LIST_MAX)?;
+    let keys = runtime.declared.iter().map(|setting| &setting.key);
+    ascending("settings", keys)?;
+    runtime.declared.iter().try_for_each(check_setting)
+}
+
+fn check_zone(zone: &Zone) -> Result<(), Fault> {
+    check_text("name of a time zone", &zone.name)?;
+    at_most(
+        "transitions of a time zone",
+        zone.transitions.len(),
+        TRANSITIONS_MAX,
+    )?;
+    ascending(
+        "transitions of a time zone",
+        zone.transitions.iter().map(|(from, _)| from),
+    )?;
+    let mut offsets = zone.transitions.iter().map(|(_, offset)| *offset);
+    if offsets
+        .by_ref()
+        .chain([zone.offset])
+        .any(|offset| offset.unsigned_abs() > ZONE_OFFSET_SECONDS_MAX)
+    {
+        return Err(Fault::OutOfRange("offset of a time zone"));
     }
     Ok(())
 }
@@ -83,10 +122,25 @@ fn check_agent(agent: &AgentPolicy) -> Result<(), Fault> {
         check_text("key of metadata", key)?;
         at_most("bytes of metadata", value.len(), TEXT_BYTES_MAX)?;
     }
-    at_most("rules", agent.rules.len(), RULES_MAX)?;
+    let in_phases = agent.phases.iter().map(|phase| phase.rules.len());
+    let rules = in_phases.fold(agent.rules.len(), usize::saturating_add);
+    at_most("rules", rules, RULES_MAX)?;
+    check_list("required layers", &agent.demands)?;
+    check_schemas(&agent.schemas)?;
+    agent.paths.iter().try_for_each(check_paths)?;
+    check_redactions(agent)?;
+    at_most("examples", agent.examples.len(), EXAMPLES_MAX)?;
+    agent.examples.iter().try_for_each(check_example)?;
+    at_most("phases", agent.phases.len(), LIST_MAX)?;
+    let phases: BTreeSet<&String> = agent.phases.iter().map(|phase| &phase.name).collect();
+    if phases.len() != agent.phases.len() {
+        return Err(Fault::Twice("phase"));
+    }
+    check_declarations(&agent.declarations, 0)?;
+    at_most("fields", agent.fields.len(), FIELDS_MAX)?;
     ascending("fields", agent.fields.iter())?;
-    agent.fields.iter().try_for_each(check_field)?;
     for field in &agent.fields {
+        check_field(field)?;
         if let Field::Calculated(steps) = field {
             check_calculation(steps, &agent.fields)?;
         }
@@ -107,9 +161,56 @@ fn check_agent(agent: &AgentPolicy) -> Result<(), Fault> {
 }
 
 fn check_field(field: &Field) -> Result<(), Fault> {
-    let Field::Args(path) = field else {
-        return Ok(());
-    };
+    match field {
+        Field::Args(path) | Field::Length(path) => check_path(path),
+        Field::Query(name)
+        | Field::Principal(name)
+        | Field::Delegation(name)
+        | Field::Enforcement(name) => check_text("name of a field", name),
+        Field::Header(name) => {
+            check_text("name of a header", name)?;
+            if name.chars().any(|letter| letter.is_ascii_uppercase()) {
+                return Err(Fault::OutOfRange(
+                    "name of a header, which is in lower case,",
+                ));
+            }
+            Ok(())
+        }
+        Field::Selector(name, path) => {
+            check_text("name of a selector", name)?;
+            check_path(path)
+        }
+        Field::Sum {
+            pattern,
+            path,
+            window_ms,
+        } => {
+            pattern::check(pattern)?;
+            check_path(path)?;
+            check_window(*window_ms)
+        }
+        Field::Count { pattern, window_ms } => {
+            pattern::check(pattern)?;
+            check_window(*window_ms)
+        }
+        Field::Denials { window_ms } => check_window(*window_ms),
+        Field::Calculated(_)
+        | Field::Tool
+        | Field::Action
+        | Field::Agent
+        | Field::Model
+        | Field::Purpose
+        | Field::Door
+        | Field::Host
+        | Field::Port
+        | Field::Method
+        | Field::Path
+        | Field::Time(_)
+        | Field::Session(_) => Ok(()),
+    }
+}
+
+fn check_path(path: &[String]) -> Result<(), Fault> {
     if path.is_empty() {
         return Err(Fault::Empty("path of an argument"));
     }
@@ -118,7 +219,25 @@ fn check_field(field: &Field) -> Result<(), Fault> {
         .try_for_each(|name| check_text("name of an argument", name))
 }
 
-/// As a condition: it never underflows, never passes its limit, and ends with one number. Its parts are not calculated.
+const fn check_window(window_ms: Option<u64>) -> Result<(), Fault> {
+    match window_ms {
+        Some(window_ms) if window_ms == 0 || window_ms > WINDOW_MS_MAX => {
+            Err(Fault::OutOfRange("window"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Names of windows go into records, which never cut them.
+fn check_windows(artifact: &Artifact) -> Result<(), Fault> {
+    let names = windows::Windows::of(artifact).names();
+    at_most("different sums and counts", names.len(), WINDOWS_MAX)?;
+    names
+        .iter()
+        .try_for_each(|name| at_most("bytes of a sum or count", name.len(), WINDOW_BYTES_MAX))
+}
+
+/// Runs the stack without values, as for a condition; and nothing calculated is calculated with.
 fn check_calculation(steps: &[Step], fields: &[Field]) -> Result<(), Fault> {
     at_most("steps of a calculation", steps.len(), CALCULATION_STEPS_MAX)?;
     let mut waiting = 0_usize;
@@ -162,6 +281,172 @@ fn walks(test: &Test, fields: &[Field]) -> bool {
     }
 }
 
+fn check_schemas(schemas: &[ToolSchema]) -> Result<(), Fault> {
+    at_most("schemas of tools", schemas.len(), SCHEMAS_MAX)?;
+    let patterns = schemas.iter().map(|schema| &schema.pattern);
+    ascending("schemas of tools", patterns)?;
+    for schema in schemas {
+        pattern::check(&schema.pattern)?;
+        let arguments = &schema.arguments;
+        at_most("arguments of a schema", arguments.len(), ARGUMENTS_MAX)?;
+        let paths = arguments.iter().map(|argument| &argument.path);
+        ascending("arguments of a schema", paths.clone())?;
+        paths
+            .into_iter()
+            .try_for_each(|path| check_path(path.as_slice()))?;
+    }
+    Ok(())
+}
+
+fn check_paths(rules: &PathRules) -> Result<(), Fault> {
+    let lists = [
+        ("globs of `read_exclude`", &rules.read_exclude),
+        ("globs of `edit_deny`", &rules.edit_deny),
+        ("globs of `edit_protected`", &rules.edit_protected),
+        ("globs of `edit_allow`", &rules.edit_allow),
+    ];
+    for (what, globs) in lists {
+        at_most(what, globs.len(), PATH_GLOBS_MAX)?;
+        ascending(what, globs.iter())?;
+        for glob in globs {
+            let refused = |why| Fault::Glob {
+                glob: glob.clone(),
+                why,
+            };
+            paths::check_glob(glob).map_err(refused)?;
+        }
+    }
+    Ok(())
+}
+
+/// What is summed has to be in the journal, which sums are made of again; what is redacted is not.
+fn check_redactions(agent: &AgentPolicy) -> Result<(), Fault> {
+    let redactions = &agent.redactions;
+    at_most("redactions", redactions.len(), SCHEMAS_MAX)?;
+    let patterns = redactions.iter().map(|redaction| &redaction.pattern);
+    ascending("redactions", patterns)?;
+    for redaction in redactions {
+        pattern::check(&redaction.pattern)?;
+        if redaction.paths.is_empty() {
+            return Err(Fault::Empty("list of redacted arguments"));
+        }
+        at_most("redacted arguments", redaction.paths.len(), ARGUMENTS_MAX)?;
+        ascending("redacted arguments", redaction.paths.iter())?;
+        redaction
+            .paths
+            .iter()
+            .try_for_each(|path| check_path(path.as_slice()))?;
+    }
+    for field in &agent.fields {
+        let Field::Sum { pattern, path, .. } = field else {
+            continue;
+        };
+        let is_redacted = redactions.iter().any(|redaction| {
+            let mut paths = redaction.paths.iter();
+            paths.any(|hidden| crate::policy::redact::is_part_of(path, hidden))
+                && pattern::may_meet(&redaction.pattern, pattern)
+        });
+        if is_redacted {
+            return Err(Fault::SumOfRedacted(field.to_string()));
+        }
+    }
+    Ok(())
+}
+
+fn check_example(example: &Example) -> Result<(), Fault> {
+    call::check_tool_name(&example.tool).map_err(|source| Fault::Name {
+        what: "tool of an example",
+        source,
+    })?;
+    let known = |code: &String| Code::ALL.iter().any(|known| known.as_str() == code);
+    if !example.code.iter().all(known) {
+        return Err(Fault::NoSuch("example with a code"));
+    }
+    match json::parse(example.arguments.as_bytes()) {
+        Ok(json::Value::Object(object)) if is_canonical(&object, &example.arguments) => {}
+        _ => {
+            return Err(Fault::OutOfRange(
+                "canonical text of an example's arguments",
+            ));
+        }
+    }
+    at_most("facts of an example", example.given.len(), LIST_MAX)?;
+    ascending(
+        "facts of an example",
+        example.given.iter().map(|(field, _)| field),
+    )?;
+    for (field, value) in &example.given {
+        check_field(field)?;
+        if matches!(field, Field::Calculated(_)) {
+            return Err(Fault::NoSuch("example with a fact"));
+        }
+        let parsed = json::parse(value.as_bytes());
+        if !parsed.is_ok_and(|parsed| parsed.canonical() == *value) {
+            return Err(Fault::OutOfRange("canonical text of an example's fact"));
+        }
+    }
+    Ok(())
+}
+
+fn is_canonical(object: &json::Object, text: &str) -> bool {
+    let mut canonical = String::with_capacity(text.len());
+    object.write_canonical(&mut canonical);
+    canonical == text
+}
+
+fn check_phase(phase: &Phase) -> Result<(), Fault> {
+    check_text("name of a phase", &phase.name)?;
+    check_settings(&phase.settings)
+}
+
+fn check_declarations(declarations: &[Declaration], depth: usize) -> Result<(), Fault> {
+    at_most("levels of blocks", depth, DECLARATION_DEPTH_MAX)?;
+    at_most("blocks", declarations.len(), DECLARATIONS_MAX)?;
+    sorted("blocks", declarations.iter())?;
+    for declaration in declarations {
+        check_text("keyword of a block", &declaration.keyword)?;
+        at_most("labels of a block", declaration.labels.len(), LIST_MAX)?;
+        declaration
+            .labels
+            .iter()
+            .try_for_each(|label| check_datum(label, 0))?;
+        check_settings(&declaration.settings)?;
+        check_declarations(&declaration.inner, depth + 1)?;
+    }
+    Ok(())
+}
+
+/// Some keys may stand several times.
+fn check_settings(settings: &[Setting]) -> Result<(), Fault> {
+    at_most("settings", settings.len(), LIST_MAX)?;
+    sorted("settings", settings.iter().map(|setting| &setting.key))?;
+    settings.iter().try_for_each(check_setting)
+}
+
+fn check_setting(setting: &Setting) -> Result<(), Fault> {
+    check_text("key of a setting", &setting.key)?;
+    at_most("values of a setting", setting.values.len(), LIST_MAX)?;
+    setting
+        .values
+        .iter()
+        .try_for_each(|value| check_datum(value, 0))
+}
+
+fn check_datum(datum: &Datum, depth: usize) -> Result<(), Fault> {
+    at_most("levels of a list", depth, DECLARATION_DEPTH_MAX)?;
+    match datum {
+        Datum::Bool(_) | Datum::Number(..) => Ok(()),
+        Datum::Text(text) => at_most("bytes of a text", text.len(), TEXT_BYTES_MAX),
+        Datum::Env(name) => check_text("name of a variable", name),
+        Datum::List(items) => {
+            at_most("values of a list", items.len(), IN_MAX)?;
+            items
+                .iter()
+                .try_for_each(|item| check_datum(item, depth + 1))
+        }
+    }
+}
+
 fn check_test(test: &Test, fields: usize) -> Result<(), Fault> {
     let exists = |field: u32| {
         ((field as usize) < fields)
@@ -189,9 +474,10 @@ fn check_test(test: &Test, fields: usize) -> Result<(), Fault> {
             source.len(),
             EXPRESSION_BYTES_MAX,
         ),
-        Ask::StartsWith(text) | Ask::EndsWith(text) | Ask::Glob(_, text) | Ask::AnyGlob(text) => {
+        Ask::StartsWith(text) | Ask::EndsWith(text) => {
             at_most("bytes of a string", text.len(), LONG_TEXT_BYTES_MAX)
         }
+        Ask::Glob(_, text) | Ask::AnyGlob(text) => check_text("glob", text),
         Ask::Compare(..) | Ask::Has | Ask::IsTrue => Ok(()),
     }
 }
@@ -266,6 +552,15 @@ const fn at_most(what: &'static str, count: usize, max: usize) -> Result<(), Fau
         Err(Fault::TooMany { what, max })
     } else {
         Ok(())
+    }
+}
+
+fn sorted<T: Ord>(what: &'static str, items: impl Iterator<Item = T> + Clone) -> Result<(), Fault> {
+    let next = items.clone().skip(1);
+    if items.zip(next).all(|(a, b)| a <= b) {
+        Ok(())
+    } else {
+        Err(Fault::Unsorted(what))
     }
 }
 

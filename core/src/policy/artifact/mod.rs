@@ -81,6 +81,30 @@ pub const EXPRESSION_SIZES: [ExpressionSize; 4] = [
 ];
 /// Weights of one agent's expressions together: bounds their memory and the time of loading them.
 pub const EXPRESSION_WEIGHT_MAX: usize = 4_096;
+/// Fields of one agent: each decision has a place for each.
+pub const FIELDS_MAX: usize = 100_000;
+/// Different sums and counts in one artifact: each caller holds each of them.
+pub const WINDOWS_MAX: usize = 256;
+/// Bytes of a sum's or count's name: records hold it whole.
+pub const WINDOW_BYTES_MAX: usize = 512;
+/// Longest window, milliseconds: a leap year. A session ends before it.
+pub const WINDOW_MS_MAX: u64 = 366 * 24 * 3_600_000;
+/// Schemas and redactions of one agent: some for each tool that it has.
+pub const SCHEMAS_MAX: usize = 4_096;
+/// Arguments of one schema or redaction.
+pub const ARGUMENTS_MAX: usize = 256;
+/// Globs of one list in `paths`: bounds the work for a path in a call.
+pub const PATH_GLOBS_MAX: usize = 128;
+/// Examples of one agent: the compiler runs each.
+pub const EXAMPLES_MAX: usize = 10_000;
+/// Blocks within one block, or in one agent.
+pub const DECLARATIONS_MAX: usize = 4_096;
+/// Levels of blocks within blocks, and of lists within lists: bounds recursion.
+pub const DECLARATION_DEPTH_MAX: usize = 8;
+/// Transitions of a time zone: some two centuries with two a year, and the odd ones of a century before.
+pub const TRANSITIONS_MAX: usize = 1_024;
+/// Seconds that a zone lies from UTC at most: more than a day lies between none.
+pub const ZONE_OFFSET_SECONDS_MAX: u32 = 26 * 3_600;
 /// Bytes of a Unix socket's path: the kernel's limit without the final zero.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Bytes of a user's name, as `useradd` allows.
@@ -134,6 +158,20 @@ pub enum Fault {
     /// Not in order, or twice the same.
     #[error("{0} are not sorted, each once")]
     NotSorted(&'static str),
+    /// Not in order, where the same may stand twice.
+    #[error("{0} are not sorted")]
+    Unsorted(&'static str),
+    /// A glob over paths that is none.
+    #[error("glob `{glob}` {why}")]
+    Glob {
+        /// As written.
+        glob: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The journal would not hold what the sum is made of.
+    #[error("`{0}` sums an argument that is redacted")]
+    SumOfRedacted(String),
     /// The same thing again, where order has a meaning and cannot show it.
     #[error("a {0} stands there twice")]
     Twice(&'static str),
@@ -801,6 +839,218 @@ mod tests {
         });
         refused(|a| a.runtime.keep_env = vec!["A=B".to_owned()]);
         refused(|a| agent(a).fields = vec![Field::Args(vec![]), Field::Tool]);
+    }
+
+    fn argument(path: &str) -> Argument {
+        Argument {
+            path: vec![path.to_owned()],
+            kind: Kind::Any,
+            required: false,
+        }
+    }
+
+    fn schema(pattern: &str, arguments: Vec<Argument>) -> ToolSchema {
+        ToolSchema {
+            pattern: pattern.to_owned(),
+            arguments,
+            closed: false,
+        }
+    }
+
+    fn redaction(pattern: &str, paths: &[&str]) -> Redaction {
+        Redaction {
+            pattern: pattern.to_owned(),
+            paths: paths.iter().map(|path| vec![(*path).to_owned()]).collect(),
+        }
+    }
+
+    fn needs(artifact: &mut Artifact) {
+        artifact.requires = capabilities::of(artifact);
+    }
+
+    /// As [`refused`], where the change also needs more of a daemon.
+    fn faulty(change: fn(&mut Artifact)) -> String {
+        let mut artifact = sound();
+        change(&mut artifact);
+        needs(&mut artifact);
+        let loaded = Policy::load(&to_bytes(&artifact).unwrap()).unwrap_err();
+        assert_eq!(
+            encode(&artifact).unwrap_err().to_string(),
+            loaded.to_string()
+        );
+        loaded.to_string()
+    }
+
+    #[test]
+    fn schemas_redactions_and_layers_are_sorted_and_well_formed() {
+        for change in [
+            (|a| agent(a).schemas = vec![schema("a/**", vec![])]) as fn(&mut Artifact),
+            |a| agent(a).schemas = vec![schema("b", vec![]), schema("a", vec![])],
+            |a| agent(a).schemas = vec![schema("a", vec![argument("x"), argument("x")])],
+            |a| {
+                let arguments = (0..=ARGUMENTS_MAX).map(|n| argument(&format!("{n:04}")));
+                agent(a).schemas = vec![schema("a", arguments.collect())];
+            },
+            |a| agent(a).redactions = vec![redaction("a", &[])],
+            |a| agent(a).redactions = vec![redaction("a", &["y", "x"])],
+            |a| agent(a).redactions = vec![redaction("a", &["x"]); 2],
+            |a| agent(a).demands = vec!["seccomp".to_owned(), "landlock".to_owned()],
+            |a| agent(a).demands = vec![String::new()],
+        ] {
+            faulty(change);
+        }
+    }
+
+    #[test]
+    fn a_glob_over_paths_that_is_none_is_refused_by_its_reason() {
+        for glob in [
+            "", "a//b", "/", "../x", "a/./b", "a\\b", "a?", "[a]", "{a,b}", "~/x", "a**", "a\0",
+        ] {
+            let mut artifact = sound();
+            agent(&mut artifact).paths = Some(PathRules {
+                read_exclude: vec![glob.to_owned()],
+                edit_deny: Vec::new(),
+                edit_protected: Vec::new(),
+                edit_allow: Vec::new(),
+            });
+            needs(&mut artifact);
+            let refused = encode(&artifact).unwrap_err().to_string();
+            assert!(refused.contains("glob `"), "{glob}: {refused}");
+        }
+    }
+
+    #[test]
+    fn fields_that_no_call_could_have_are_refused() {
+        for change in [
+            (|a| agent(a).fields.push(Field::Header("X-Id".to_owned()))) as fn(&mut Artifact),
+            |a| {
+                agent(a).fields.push(Field::Count {
+                    pattern: "*".to_owned(),
+                    window_ms: Some(0),
+                });
+            },
+            |a| {
+                agent(a).fields.push(Field::Count {
+                    pattern: "*".to_owned(),
+                    window_ms: Some(WINDOW_MS_MAX + 1),
+                });
+            },
+            |a| {
+                agent(a)
+                    .fields
+                    .push(Field::Calculated(vec![Step::Field(0), Step::Add]))
+            },
+            |a| {
+                agent(a)
+                    .fields
+                    .push(Field::Calculated(vec![Step::Field(9)]))
+            },
+            |a| {
+                agent(a)
+                    .fields
+                    .push(Field::Calculated(vec![Step::Field(2)]))
+            },
+            |a| {
+                let deep = vec![Step::Field(0); CALCULATION_DEPTH_MAX + 1];
+                let sums = vec![Step::Add; CALCULATION_DEPTH_MAX];
+                agent(a)
+                    .fields
+                    .push(Field::Calculated([deep, sums].concat()));
+            },
+            |a| {
+                let names = (0..=WINDOWS_MAX).map(|n| Field::Count {
+                    pattern: format!("t{n:04}"),
+                    window_ms: None,
+                });
+                agent(a).fields = names.collect();
+                agent(a).tests.clear();
+                rule(a).condition.clear();
+            },
+        ] {
+            faulty(change);
+        }
+    }
+
+    #[test]
+    fn what_is_summed_is_not_redacted() {
+        let refused = |pattern: &str, path: &str| {
+            let mut artifact = sound();
+            agent(&mut artifact).fields.push(Field::Sum {
+                pattern: "stripe/*".to_owned(),
+                path: vec!["a".to_owned(), "b".to_owned()],
+                window_ms: None,
+            });
+            agent(&mut artifact).redactions = vec![redaction(pattern, &[path])];
+            needs(&mut artifact);
+            encode(&artifact).is_err()
+        };
+        assert!(refused("*", "a") && refused("stripe/refund", "A"));
+        assert!(!refused("db/*", "a") && !refused("*", "b"));
+    }
+
+    #[test]
+    fn examples_phases_blocks_and_zones_are_bounded_and_canonical() {
+        let example = |tool: &str, arguments: &str, code: Option<&str>| Example {
+            effect: Effect::Deny,
+            code: code.map(str::to_owned),
+            tool: tool.to_owned(),
+            arguments: arguments.to_owned(),
+            given: Vec::new(),
+        };
+        for bad in [
+            example("a b", "{}", None),
+            example("a", "{ }", None),
+            example("a", "[]", None),
+            example("a", "{}", Some("NONE_SUCH")),
+        ] {
+            let mut artifact = sound();
+            agent(&mut artifact).examples = vec![bad];
+            assert!(encode(&artifact).is_err());
+        }
+        for change in [
+            (|a| {
+                let phase = Phase {
+                    name: "x".to_owned(),
+                    settings: Vec::new(),
+                    rules: Vec::new(),
+                };
+                agent(a).phases = vec![phase; 2];
+            }) as fn(&mut Artifact),
+            |a| {
+                let rules = vec![Rule {
+                    condition: vec![Op::Test(7)],
+                    ..rule(a).clone()
+                }];
+                agent(a).phases = vec![Phase {
+                    name: "x".to_owned(),
+                    settings: Vec::new(),
+                    rules,
+                }];
+            },
+            |a| {
+                let block = |inner| Declaration {
+                    keyword: "x".to_owned(),
+                    labels: Vec::new(),
+                    settings: Vec::new(),
+                    inner,
+                };
+                let nested =
+                    (0..=DECLARATION_DEPTH_MAX).fold(vec![], |inner, _| vec![block(inner)]);
+                a.declarations = nested;
+            },
+            |a| {
+                let nested = (0..=DECLARATION_DEPTH_MAX)
+                    .fold(Datum::Bool(true), |inner, _| Datum::List(vec![inner]));
+                a.runtime.declared = vec![Setting {
+                    key: "x".to_owned(),
+                    values: vec![nested],
+                }];
+            },
+            |a| a.runtime.zone.transitions = vec![(5, 0), (5, 3_600)],
+            |a| a.runtime.zone.offset = 100_000,
+        ] {
+            faulty(change);
+        }
     }
 
     #[test]
