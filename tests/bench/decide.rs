@@ -11,7 +11,7 @@ use criterion::{BenchmarkId, Criterion, criterion_group};
 use faramesh_core::call::accept;
 use faramesh_core::identity::{Attested, Caller, attest};
 use faramesh_core::pipeline::{Question, decide};
-use faramesh_core::policy::{Policy, Supposed};
+use faramesh_core::policy::{Policy, Scratch, Supposed};
 use faramesh_core::record::{self, Body, DecisionRecord, Door, Header, RunMode, Time};
 use faramesh_core::state::State;
 use faramesh_core::tree::{self, Frontier};
@@ -70,16 +70,44 @@ fn unit(c: &mut Criterion) {
     });
 }
 
+/// The evaluation alone, in memory that is used again: rules for as many tools, and rules for one tool that differ by the
+/// customer or by the amount that they ask for.
 fn evaluation(c: &mut Criterion) {
-    let (call, state) = (call(), State::new());
-    let mut group = c.benchmark_group("evaluate");
-    for size in SIZES {
-        let policy = policy(size);
-        group.bench_function(BenchmarkId::from_parameter(size), |b| {
-            b.iter(|| decide(&question(black_box(&call)), &policy, &state));
-        });
+    let (call, state, mut scratch) = (call(), State::new(), Scratch::default());
+    let shapes: [(&str, fn(usize) -> Policy); 3] = [
+        ("evaluate", policy),
+        ("evaluate-customers", |rules| {
+            one_tool(rules, |n| {
+                format!("customer == \"c-{n}\" and amount < $500")
+            })
+        }),
+        ("evaluate-bands", |rules| {
+            one_tool(rules, |n| format!("amount >= {n} and amount < {n}.5"))
+        }),
+    ];
+    for (name, policy) in shapes {
+        let mut group = c.benchmark_group(name);
+        for size in SIZES {
+            let policy = policy(size);
+            group.bench_function(BenchmarkId::from_parameter(size), |b| {
+                b.iter(|| {
+                    let verdict = policy.judge(&question(black_box(&call)), &state, &mut scratch);
+                    verdict.map(|verdict| verdict.effect)
+                });
+            });
+        }
+        group.finish();
     }
-    group.finish();
+}
+
+/// `rules` rules for one tool.
+fn one_tool(rules: usize, condition: impl Fn(usize) -> String) -> Policy {
+    let mut text = String::from("agent \"bench\" {\n  default deny\n  rules {\n");
+    for n in 0..rules {
+        writeln!(text, "    permit stripe/refund if {}", condition(n)).unwrap();
+    }
+    text.push_str("  }\n}\n");
+    Policy::load(&compile(&text)).unwrap()
 }
 
 fn acceptance(c: &mut Criterion) {
@@ -179,23 +207,25 @@ fn main() {
         "\nSHA-256 of 512 B: {unit:.0} ns; strict parse of 115 B: {:.0} ns",
         median_ns("accept-115B")
     );
-    for size in SIZES {
-        println!(
-            "evaluate, {size} rules: {:.0} ns",
-            median_ns(&format!("evaluate/{size}"))
+    for shape in ["evaluate", "evaluate-customers", "evaluate-bands"] {
+        for size in SIZES {
+            println!(
+                "{shape}, {size} rules: {:.0} ns",
+                median_ns(&format!("{shape}/{size}"))
+            );
+        }
+        let at = |size: usize| median_ns(&format!("{shape}/{size}"));
+        print(
+            &format!("{shape}, at 10,000 rules / SHA-256 of 512 B"),
+            at(10_000) / unit,
+            2.0,
+        );
+        print(
+            &format!("{shape}, at 10,000 rules / at 10 rules"),
+            at(10_000) / at(10),
+            1.6,
         );
     }
-    let (least, most) = (median_ns("evaluate/10"), median_ns("evaluate/10000"));
-    print(
-        "evaluation at 10,000 rules / SHA-256 of 512 B",
-        most / unit,
-        2.0,
-    );
-    print(
-        "evaluation at 10,000 rules / at 10 rules",
-        most / least,
-        1.6,
-    );
     let record = median_ns("sha256-of-that-record");
     print(
         "decide + record + hash / SHA-256 of the same record",

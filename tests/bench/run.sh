@@ -5,6 +5,8 @@ cd "$(dirname "$0")/../.."
 target=${CARGO_TARGET_DIR:-$PWD/target}
 cargo build --release --workspace --locked
 cargo bench --locked -p faramesh-tests --bench decide -- --quiet --warm-up-time 1 --measurement-time 3
+# Beside Cedar and regorus, with the cost of loading and the worst that an artifact can ask for.
+(cd tests/bench/beside && cargo run --release --locked --quiet)
 
 # On the disk that holds the checkout: a tmpfs would make the figures of a journal that nobody has.
 dir=$(mktemp -d "$target/bench.XXXXXX")
