@@ -141,6 +141,11 @@ impl Findings {
         }
     }
 
+    /// How many errors there were, kept or not.
+    pub(crate) const fn errors(&self) -> usize {
+        self.errors
+    }
+
     pub(crate) const fn has_errors(&self) -> bool {
         self.errors > 0
     }

@@ -267,6 +267,11 @@ pub(crate) const CLAUSES: &[&str] = &[
     "header", "headers", "door",
 ];
 
+/// Those of [`CLAUSES`] that messages name: one for each meaning.
+pub(crate) const CLAUSES_SHOWN: [&str; 11] = [
+    "if", "reason", "notify", "reeval", "door", "method", "host", "port", "path", "query", "header",
+];
+
 pub(crate) fn clause(word: &str) -> Option<&'static str> {
     CLAUSES.iter().copied().find(|clause| *clause == word)
 }

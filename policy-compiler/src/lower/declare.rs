@@ -38,9 +38,14 @@ impl Lowering<'_> {
         spec: &'static blocks::Block,
         declarations: &mut Declarations,
     ) {
+        let before = self.diagnostics.errors();
         let mut settings = self.declared(block, spec);
+        let sound = self.diagnostics.errors() == before;
         let labels = self.label(block, spec, &mut settings);
-        let Some(labels) = labels else { return };
+        // What was refused in part is compared with nothing.
+        let (Some(labels), true) = (labels, sound) else {
+            return;
+        };
         let declaration = Declaration {
             keyword: spec.word.to_string(),
             labels,
@@ -157,6 +162,8 @@ impl Lowering<'_> {
     /// The settings of a block: every one known, of its type, and none missing.
     fn declared(&mut self, block: &Block, spec: &'static blocks::Block) -> Settings {
         let variant = self.variant(block, spec);
+        // Without a sound `type`, which is reported, no key is known to be wrong.
+        let undecided = !spec.variants.is_empty() && variant.is_none();
         let mut settings = Settings::new();
         for item in &block.items {
             let Item::Setting(setting) = item else {
@@ -181,6 +188,7 @@ impl Lowering<'_> {
                     self.setting(key, key.kept_as.unwrap_or(key.word), setting, &mut settings)
                 }
                 (None, Some(free)) => self.setting(&free, word, setting, &mut settings),
+                (None, None) if undecided && spec.all_keys().any(|key| key.word == word) => {}
                 (None, None) => self.unknown_key(item, spec, variant),
             }
         }
@@ -212,6 +220,9 @@ impl Lowering<'_> {
         setting: &Setting,
         settings: &mut Settings,
     ) {
+        if setting.values.iter().any(is_bad) {
+            return;
+        }
         let Some(values) = self.take(typed::data(key, setting)) else {
             return;
         };
@@ -441,7 +452,7 @@ impl Lowering<'_> {
                 self.grant(setting, from, to, rest)
             }
             _ => {
-                self.manifest_wrong(setting, setting.span, "a manifest of either form");
+                self.manifest_wrong(setting.span, "a manifest of either form");
                 None
             }
         };
@@ -484,7 +495,7 @@ impl Lowering<'_> {
                     .values
                     .get(agents.len() + 3)
                     .map_or(setting.span, |value| value.span);
-                self.manifest_wrong(setting, span, "`deny` or `defer` behind `undeclared`");
+                self.manifest_wrong(span, "`deny` or `defer` behind `undeclared`");
                 return None;
             }
         }
@@ -495,14 +506,14 @@ impl Lowering<'_> {
         sorted.sort();
         let distinct = sorted.windows(2).all(|pair| pair.first() != pair.last());
         if !distinct || agents.contains(&"") || sorted.len() > LIST_MAX {
-            self.manifest_wrong(setting, setting.span, "names of agents, each once");
+            self.manifest_wrong(setting.span, "names of agents, each once");
             return None;
         }
         if !sorted.is_empty() {
             settings.insert("agents", vec![Datum::List(sorted)]);
         }
         if settings.is_empty() {
-            self.manifest_wrong(setting, setting.span, "`undeclared` or names of agents");
+            self.manifest_wrong(setting.span, "`undeclared` or names of agents");
             return None;
         }
         Some((vec!["orchestrator", id], settings))
@@ -524,7 +535,7 @@ impl Lowering<'_> {
                         .values
                         .get(5)
                         .map_or(setting.span, |value| value.span);
-                    self.manifest_wrong(setting, span, "a number of calls behind `max`");
+                    self.manifest_wrong(span, "a number of calls behind `max`");
                     return None;
                 };
                 settings.insert("max", vec![number(calls, DatumUnit::None)]);
@@ -543,15 +554,14 @@ impl Lowering<'_> {
                     .values
                     .get(at)
                     .map_or(setting.span, |value| value.span);
-                self.manifest_wrong(setting, span, "`max N`, `approval` or the end");
+                self.manifest_wrong(span, "`max N`, `approval` or the end");
                 return None;
             }
         }
         Some((vec!["grant", from, to], settings))
     }
 
-    fn manifest_wrong(&mut self, setting: &Setting, span: Span, expected: &str) {
-        let _ = setting;
+    fn manifest_wrong(&mut self, span: Span, expected: &str) {
         self.report(
             Diagnostic::new(Number::BadValue, "this is no `manifest`")
                 .at(span, format!("expected {expected}"))
@@ -659,6 +669,15 @@ impl Lowering<'_> {
 }
 
 type ManifestRead<'w> = (Vec<&'w str>, BTreeMap<&'static str, Vec<Datum>>);
+
+/// Whether a value was reported already.
+fn is_bad(value: &Value) -> bool {
+    match &value.kind {
+        ValueKind::Bad => true,
+        ValueKind::List(parts) => parts.iter().any(is_bad),
+        _ => false,
+    }
+}
 
 fn number(value: i64, unit: DatumUnit) -> Datum {
     Datum::Number(Decimal::from(value), unit)

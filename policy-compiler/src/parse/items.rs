@@ -6,7 +6,7 @@ use crate::lex::{Kind, Token};
 use crate::number::Number;
 use crate::source::Span;
 use crate::syntax::{Block, Example, Item, Setting, Value, ValueKind, Word};
-use crate::vocabulary::{self, CLAUSES, EFFECTS, Place, Shape, nearest};
+use crate::vocabulary::{self, CLAUSES, CLAUSES_SHOWN, EFFECTS, Place, Shape, nearest};
 
 impl Parser<'_> {
     pub(super) fn items(&mut self, place: Place, open: Option<Span>) -> Vec<Item> {
@@ -139,7 +139,7 @@ impl Parser<'_> {
         if self.is_sign("{") {
             match self.members() {
                 Some(arguments) => example.arguments = arguments,
-                None => return self.recover(),
+                None => return,
             }
         }
         loop {
@@ -157,7 +157,7 @@ impl Parser<'_> {
                 }
                 match self.members() {
                     Some(given) => example.given = given,
-                    None => return self.recover(),
+                    None => return,
                 }
             } else {
                 return;
@@ -321,12 +321,13 @@ impl Parser<'_> {
                 Kind::Sign("{") => depth += 1,
                 Kind::Sign("}") => depth = depth.saturating_sub(1),
                 Kind::End => {
-                    self.report(
-                        Diagnostic::new(Number::UnclosedBlock, "a block is not closed")
-                            .at(open, "opened here")
-                            .help("write the missing `}`"),
-                    );
-                    self.unwinding = true;
+                    if !std::mem::replace(&mut self.unwinding, true) {
+                        self.report(
+                            Diagnostic::new(Number::UnclosedBlock, "a block is not closed")
+                                .at(open, "opened here")
+                                .help("write the missing `}`"),
+                        );
+                    }
                     return;
                 }
                 _ => {}
@@ -443,7 +444,7 @@ impl Parser<'_> {
                 format!("unknown clause {}", quoted(&word.text)),
             )
         };
-        let known = alternatives(["if", "reason", "notify"]);
+        let known = alternatives(CLAUSES_SHOWN);
         self.report(
             finding
                 .at(word.span, "")

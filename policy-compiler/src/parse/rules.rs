@@ -7,7 +7,7 @@ use crate::diagnostic::{Diagnostic, alternatives, quoted};
 use crate::lex::{Kind, Token};
 use crate::number::Number;
 use crate::syntax::{Clause, ClauseBody, Rule, Value, ValueKind, Word};
-use crate::vocabulary::{self, CLAUSES, CONNECTIVES, Place, nearest};
+use crate::vocabulary::{self, CLAUSES, CLAUSES_SHOWN, CONNECTIVES, Place, nearest};
 
 impl Parser<'_> {
     pub(super) fn rule(&mut self, place: Place) -> Rule {
@@ -127,10 +127,7 @@ impl Parser<'_> {
         let finding = match (&token.kind, near) {
             (Kind::Word, _) => {
                 Diagnostic::new(Number::UnknownClause, format!("unknown clause {shown}")).note(
-                    format!(
-                        "a rule's clauses are {}",
-                        alternatives(["if", "reason", "notify"])
-                    ),
+                    format!("a rule's clauses are {}", alternatives(CLAUSES_SHOWN)),
                 )
             }
             _ => Diagnostic::new(

@@ -143,6 +143,7 @@ impl Parser<'_> {
 
     /// The members of an object, from its `{` to its `}`.
     pub(super) fn members(&mut self) -> Option<Vec<Member>> {
+        let from = self.at;
         let open = self.bump().span;
         self.depth += 1;
         let deep = self.too_deep(open);
@@ -166,6 +167,11 @@ impl Parser<'_> {
                 }
             };
         self.depth -= 1;
+        if !closed {
+            // One fault is one finding: what is behind the object is read on.
+            self.at = from;
+            self.skip_block();
+        }
         closed.then_some(members)
     }
 

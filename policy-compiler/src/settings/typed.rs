@@ -327,7 +327,7 @@ fn requirement(setting: &Setting, text: &str, span: Span) -> Read<()> {
         .suggest(near)
         .note(format!(
             "requirements are {}, `effect:EFFECT`, `min_records:N` and tools",
-            alternatives(REQUIREMENTS.iter().copied())
+            alternatives(REQUIREMENTS.iter().copied()).replace(" or ", ", ")
         )),
     ))
 }

@@ -5,7 +5,8 @@
 //! `apply` and at start.
 
 use super::{
-    AgentPolicy, Artifact, Datum, Field, Mode, Profile, Rule, Runtime, SessionPart, Setting,
+    AgentPolicy, Artifact, Datum, Declaration, Field, Mode, Profile, Rule, Runtime, SessionPart,
+    Setting,
 };
 use std::collections::BTreeSet;
 
@@ -78,7 +79,10 @@ pub fn of(artifact: &Artifact) -> Vec<String> {
         );
     }
     for declaration in &artifact.declarations {
-        needs(&format!("stack.{}", declaration.keyword), true);
+        needs(
+            &format!("stack.{}", declaration.keyword),
+            !is_compiled(declaration),
+        );
     }
     for agent in &artifact.agents {
         of_agent(agent, &mut needs);
@@ -99,6 +103,12 @@ pub fn always_so(runtime: &Runtime, setting: &Setting) -> bool {
         "strip_ambient_credentials" => asked && runtime.keep_env.is_empty(),
         _ => false,
     }
+}
+
+/// Whether a declaration had its whole effect when the policy was compiled: keys of `trust` decide which packs are taken
+/// in, and no daemon sees a pack.
+fn is_compiled(declaration: &Declaration) -> bool {
+    declaration.keyword == "trust" && declaration.inner.iter().all(|inner| inner.keyword == "key")
 }
 
 fn of_agent(agent: &AgentPolicy, needs: &mut impl FnMut(&str, bool)) {
