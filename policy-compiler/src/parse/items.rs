@@ -144,7 +144,8 @@ impl Parser<'_> {
         }
         loop {
             if self.take_word("code") {
-                if self.peek().kind != Kind::Word || example.code.is_some() {
+                let effect = vocabulary::effect(self.word()).is_some();
+                if self.peek().kind != Kind::Word || effect || example.code.is_some() {
                     self.unexpected("one code, such as `INDETERMINATE`");
                     return self.recover();
                 }
