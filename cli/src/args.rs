@@ -68,6 +68,11 @@ pub enum Command {
     /// Exits 0 where it is valid, 1 with errors, 2 where an import cannot be reached, 3 with warnings under --strict.
     #[command(after_help = "Example:\n  faramesh check --strict governance.fms")]
     Check(CheckArgs),
+    /// Write policies in the one form, comments kept
+    ///
+    /// Exits 1 with --check where a file is written otherwise, 65 where one does not parse; then none is written.
+    #[command(after_help = "Example:\n  faramesh fmt --check")]
+    Fmt(FmtArgs),
     /// Put the stack's fixtures to its policy
     ///
     /// Fixtures are tests/*.fmtest.json and .fmtest.yaml. Exits 0 where all hold, 1 where one does not, 65 where a
@@ -159,6 +164,26 @@ pub struct CheckArgs {
     /// Exit 3 where there are warnings
     #[arg(long)]
     pub strict: bool,
+    /// The folder of packs that `import` reads; default: registry/ beside the policy
+    #[arg(long, value_name = "DIR")]
+    pub registry: Option<PathBuf>,
+    /// Use no network; this version never does
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// See [`Command::Fmt`].
+#[derive(Debug, Args)]
+pub struct FmtArgs {
+    /// Policies; default: the stack's
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Write nothing; show what would change, and exit 1 where something would
+    #[arg(long)]
+    pub check: bool,
+    /// From standard input to standard output
+    #[arg(long, conflicts_with = "files")]
+    pub stdin: bool,
 }
 
 /// See [`Command::Test`].

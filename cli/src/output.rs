@@ -99,6 +99,11 @@ impl Output {
         }
     }
 
+    /// The result in a form of its own, whatever was asked for.
+    pub fn text(&self, text: impl AsRef<str>) {
+        to_stdout(text.as_ref());
+    }
+
     /// The result as SARIF. Nothing in other forms.
     pub fn sarif<T: Serialize>(&self, value: &T) {
         if self.format == Format::Sarif {

@@ -6,12 +6,44 @@ use crate::files;
 use crate::layout::POLICY_FILES;
 use crate::output::Output;
 use crate::policies::Stored;
+use faramesh_core::checkpoint::NOTE_BYTES_MAX;
 use faramesh_core::policy::artifact::{self, Artifact};
+use faramesh_policy_compiler::registry::PACK_BYTES_MAX;
 use faramesh_policy_compiler::{
-    DiagnosticReport, Options, SOURCE_BYTES_MAX, Severity, SourceMap, Style, compile_bytes, render,
-    report,
+    DiagnosticReport, Number, Options, Pack, Registry, SOURCE_BYTES_MAX, Severity, SourceMap,
+    Style, Unreachable, compile_bytes_with, render, report,
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Packs beside a policy.
+const REGISTRY: &str = "registry";
+
+/// A folder of packs: `HOST/PATH/VERSION/pack.fms`, its signed note `pack.note` beside it. Nothing in it is trusted: the
+/// compiler verifies each note.
+struct Folder(PathBuf);
+
+impl Registry for Folder {
+    fn fetch(&self, name: &str, version: &str) -> Result<Pack, Unreachable> {
+        let unreachable = |why: String| Unreachable { why };
+        let climbs = |part: &str| matches!(part, "" | "." | "..");
+        if name.split('/').chain([version]).any(climbs) || version.contains('/') {
+            return Err(unreachable("its name leaves the registry".to_owned()));
+        }
+        let folder = self.0.join(name).join(version);
+        let read = |file: &str, bytes_max: usize| {
+            let path = folder.join(file);
+            files::read_limited(&path, bytes_max as u64)
+                .map_err(|failure| unreachable(failure.message))?
+                .ok_or_else(|| unreachable(format!("there is no `{}`", path.display())))
+        };
+        let text = read("pack.fms", PACK_BYTES_MAX)?;
+        Ok(Pack {
+            text: String::from_utf8(text)
+                .map_err(|_| unreachable("`pack.fms` is not UTF-8".to_owned()))?,
+            note: read("pack.note", NOTE_BYTES_MAX)?,
+        })
+    }
+}
 
 /// What the compiler found.
 #[derive(Debug)]
@@ -26,6 +58,19 @@ pub struct Findings {
     pub reports: Vec<DiagnosticReport>,
     /// For people, plain and in colour.
     shown: [String; 2],
+}
+
+impl Findings {
+    /// Whether every error is a pack that cannot be had: that says nothing of the policy.
+    pub fn only_unreachable(&self) -> bool {
+        let mut errors = self
+            .reports
+            .iter()
+            .filter(|report| report.severity == Severity::Error)
+            .peekable();
+        errors.peek().is_some()
+            && errors.all(|report| report.number == Number::RegistryUnreachable.as_str())
+    }
 }
 
 /// A policy that compiled.
@@ -73,7 +118,7 @@ impl Outcome {
 ///
 /// # Errors
 /// The file cannot be read, or the stack has a second one: nobody could tell which of them holds.
-pub fn compile(file: &Path) -> Result<Outcome, Failure> {
+pub fn compile(file: &Path, registry: Option<&Path>) -> Result<Outcome, Failure> {
     let other = POLICY_FILES.iter().find(|name| {
         let path = file.with_file_name(name);
         path != file && path.symlink_metadata().is_ok()
@@ -85,21 +130,25 @@ pub fn compile(file: &Path) -> Result<Outcome, Failure> {
         ))
         .next("keep one of them: nobody could tell which one holds"));
     }
-    compile_file(file)
+    compile_file(file, registry)
 }
 
-/// Compiles one file, whatever lies beside it.
+/// Compiles one file, whatever lies beside it; packs come from `registry`, else from the folder `registry` beside it.
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn compile_file(file: &Path) -> Result<Outcome, Failure> {
+pub fn compile_file(file: &Path, registry: Option<&Path>) -> Result<Outcome, Failure> {
     // One byte more than the limit, so that it is the compiler that says which one.
     let bytes = files::read_limited(file, SOURCE_BYTES_MAX as u64 + 1)?.ok_or_else(|| {
         Failure::data(format!("there is no policy `{}`", file.display()))
             .next("`faramesh init` writes a first one; --dir names another stack")
     })?;
     let name = shown_name(file);
-    let (source, outcome) = compile_bytes(&name, &bytes, &Options::default());
+    let registry = Folder(match registry {
+        Some(folder) => folder.to_owned(),
+        None => file.with_file_name(REGISTRY),
+    });
+    let (source, outcome) = compile_bytes_with(&name, &bytes, &Options::default(), &registry);
     let count = |severity| {
         outcome
             .diagnostics
@@ -128,7 +177,7 @@ pub fn compile_file(file: &Path) -> Result<Outcome, Failure> {
 /// # Errors
 /// The file cannot be read, or the policy has errors (65).
 pub fn compile_valid(file: &Path, output: &Output) -> Result<(Compiled, Findings), Failure> {
-    let Outcome { findings, compiled } = compile(file)?;
+    let Outcome { findings, compiled } = compile(file, None)?;
     print(&findings, output);
     match compiled {
         Some(compiled) => Ok((compiled, findings)),

@@ -13,6 +13,7 @@ use serde::Serialize;
 mod code {
     pub(super) const VALID: u8 = 0;
     pub(super) const ERRORS: u8 = 1;
+    pub(super) const UNREACHABLE: u8 = 2;
     pub(super) const STRICT: u8 = 3;
 }
 
@@ -33,8 +34,8 @@ struct Report<'a> {
 /// The file cannot be read. A policy with errors is an answer.
 pub fn run(global: &Global, args: &CheckArgs, output: &Output) -> Result<u8, Failure> {
     let outcome = match &args.file {
-        Some(file) => source::compile_file(file)?,
-        None => source::compile(&layout::source(&global.dir))?,
+        Some(file) => source::compile_file(file, args.registry.as_deref())?,
+        None => source::compile(&layout::source(&global.dir), args.registry.as_deref())?,
     };
     let findings = outcome.findings();
     source::print(findings, output);
@@ -54,7 +55,10 @@ pub fn run(global: &Global, args: &CheckArgs, output: &Output) -> Result<u8, Fai
                 findings.file,
                 count(findings.errors, "error")
             ));
-            code::ERRORS
+            match findings.only_unreachable() {
+                true => code::UNREACHABLE,
+                false => code::ERRORS,
+            }
         }
         Some(compiled) => {
             let mark = if strict {

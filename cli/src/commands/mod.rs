@@ -9,6 +9,8 @@ pub mod init;
 
 pub mod check;
 
+pub mod fmt;
+
 pub mod test;
 
 pub mod explain;
@@ -49,6 +51,7 @@ pub fn run(cli: Cli, output: &Output) -> Result<u8, Failure> {
     match cli.command {
         Command::Init => init::run(global, output),
         Command::Check(args) => check::run(global, &args, output),
+        Command::Fmt(args) => fmt::run(global, &args, output),
         Command::Test(args) => test::run(global, &args, output),
         Command::Explain(args) => explain::run(global, &args, output),
         Command::Plan(args) => plan::run(global, &args, output),

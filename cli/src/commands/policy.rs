@@ -14,7 +14,7 @@ use crate::policies::{self, Written, digest_text};
 use crate::stack;
 use crate::untrusted::{Untrusted, is_deceptive};
 use faramesh_core::checkpoint::{Manifest, hex, unhex};
-use faramesh_policy_compiler::render_policy;
+use faramesh_policy_compiler::{render_policy, render_yaml};
 use serde::Serialize;
 
 /// Hex digits of a digest that name it: two policies of one stack that share them are not met.
@@ -225,6 +225,9 @@ pub fn show(global: &Global, args: &ShowPolicyArgs, output: &Output) -> Result<u
         }
         output.line(format!("# {}", digest_text(&digest)));
         output.line(harmless(text.trim_end_matches('\n')));
+    }
+    if output.format() == Format::Yaml {
+        output.text(harmless(render_yaml(&artifact).trim_end_matches('\n')));
     }
     output.json(&Shown {
         stack: &layout.stack,
