@@ -91,7 +91,7 @@ async fn a_manifest_or_artifact_that_was_tampered_with_never_decides() {
         (
             "needs what nobody enforces",
             |w| w.apply(2, &demanding()),
-            "requires what this daemon does not enforce: budgets",
+            "requires what this daemon does not enforce: rules.reeval",
         ),
     ];
     for (what, tamper, words) in rows {
@@ -230,7 +230,9 @@ fn artifact_of(effect: Effect) -> String {
 
 fn demanding() -> Artifact {
     let mut artifact = policy(Effect::Deny);
-    artifact.requires = vec!["budgets".into(), "rules".into()];
+    let agent = artifact.agents.first_mut().unwrap();
+    agent.rules.first_mut().unwrap().reeval = true;
+    artifact.requires = vec!["rules".into(), "rules.reeval".into()];
     artifact
 }
 

@@ -6,6 +6,7 @@
 )]
 
 mod activation;
+mod around;
 mod durability;
 mod order;
 mod world;
