@@ -178,6 +178,10 @@ fn check_field(field: &Field) -> Result<(), Fault> {
         }
         Field::Selector(name, path) => {
             check_text("name of a selector", name)?;
+            // Without a path it is the selector's own value: `user_role == "ops"`.
+            if path.is_empty() {
+                return Ok(());
+            }
             check_path(path)
         }
         Field::Sum {
