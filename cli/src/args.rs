@@ -87,9 +87,11 @@ pub enum Command {
         disable_help_subcommand = true
     )]
     Explain(ExplainArgs),
-    /// Show what apply would change; writes nothing
-    #[command(after_help = "Example:\n  faramesh plan --dir support-bot")]
-    Plan(NameArgs),
+    /// Show what apply would change: rules, and which calls are answered otherwise; writes nothing
+    ///
+    /// Exits 2 under --fail-on-wider where a call is answered milder, or where that cannot be decided.
+    #[command(after_help = "Example:\n  faramesh plan --fail-on-wider --dir support-bot")]
+    Plan(PlanArgs),
     /// Compile, sign and put a policy in force
     ///
     /// As root it makes the enforced set-up (users, directories, modes), as an ordinary user a development one. A
@@ -296,6 +298,20 @@ pub struct ShowPolicyArgs {
     /// Its number, or its digest or the first eight digits of it; default: the one in force
     #[arg(value_name = "N|DIGEST")]
     pub which: Option<String>,
+}
+
+/// See [`Command::Plan`].
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The stack's name; default: the one it has, else the directory's
+    #[arg(long, value_name = "STACK")]
+    pub name: Option<String>,
+    /// Compare with this policy: a number or digest of `policy list`, or a file; default: the one in force
+    #[arg(long, value_name = "N|DIGEST|FILE")]
+    pub against: Option<String>,
+    /// Exit 2 where something is wider, or where that cannot be decided
+    #[arg(long)]
+    pub fail_on_wider: bool,
 }
 
 /// See [`Command::Run`].

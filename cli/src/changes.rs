@@ -3,7 +3,9 @@
 //! Pure. Order counts: a rule that moved is removed and added, because the first match decides.
 #![forbid(unsafe_code)]
 
-use faramesh_core::policy::artifact::{AgentPolicy, Artifact, Mode, Profile, Rule, Runtime};
+use faramesh_core::policy::artifact::{
+    AgentPolicy, Artifact, Datum, Declaration, Mode, Profile, Rule, Runtime, Setting as Declared,
+};
 use serde::Serialize;
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
@@ -96,10 +98,10 @@ impl Changes {
 
 /// What becomes different when `after` follows `before`; with nothing before, everything is added.
 pub fn between(before: Option<&Artifact>, after: &Artifact) -> Changes {
-    let runtime = settings(
-        &before.map(|a| runtime(&a.runtime)).unwrap_or_default(),
-        &runtime(&after.runtime),
-    );
+    let mut runtime = settings(&before.map(of_stack).unwrap_or_default(), &of_stack(after));
+    if runtime.is_empty() && before.is_some_and(|before| before.runtime != after.runtime) {
+        runtime.push(unnamed("runtime"));
+    }
     let old = before.map(|a| a.agents.as_slice()).unwrap_or_default();
     let named =
         |agents: &'_ [AgentPolicy], name: &str| agents.iter().position(|agent| agent.name == name);
@@ -124,7 +126,7 @@ fn compare(before: Option<&AgentPolicy>, after: Option<&AgentPolicy>) -> Option<
         (_, None) => Kind::Removed,
         _ => Kind::Changed,
     };
-    let settings = settings(
+    let mut settings = settings(
         &before.map(facts).unwrap_or_default(),
         &after.map(facts).unwrap_or_default(),
     );
@@ -132,6 +134,9 @@ fn compare(before: Option<&AgentPolicy>, after: Option<&AgentPolicy>) -> Option<
         before.map(|a| a.rules.as_slice()).unwrap_or_default(),
         after.map(|a| a.rules.as_slice()).unwrap_or_default(),
     );
+    if settings.is_empty() && rules.is_empty() && before != after {
+        settings.push(unnamed("what rules read"));
+    }
     let same = change == Kind::Changed && settings.is_empty() && rules.is_empty();
     (!same).then_some(AgentChange {
         name,
@@ -203,6 +208,22 @@ fn settings(before: &[(String, String)], after: &[(String, String)]) -> Vec<Sett
         .collect()
 }
 
+/// A difference that no line above shows: it is said all the same.
+fn unnamed(what: &str) -> Setting {
+    Setting {
+        key: what.to_owned(),
+        before: Some("as it was".to_owned()),
+        after: Some("otherwise, in a way that its text does not show".to_owned()),
+    }
+}
+
+/// The runtime's settings, and the stack's blocks.
+fn of_stack(artifact: &Artifact) -> Vec<(String, String)> {
+    let mut facts = runtime(&artifact.runtime);
+    facts.extend(artifact.declarations.iter().map(declared));
+    told_apart(facts)
+}
+
 fn runtime(runtime: &Runtime) -> Vec<(String, String)> {
     let Runtime {
         mode,
@@ -248,7 +269,7 @@ fn runtime(runtime: &Runtime) -> Vec<(String, String)> {
     facts.extend(
         declared
             .iter()
-            .map(|setting| (setting.key.clone(), format!("{:?}", setting.values))),
+            .map(|setting| (setting.key.clone(), data(&setting.values))),
     );
     facts
 }
@@ -258,7 +279,119 @@ fn facts(agent: &AgentPolicy) -> Vec<(String, String)> {
     facts.extend(agent.run_as.clone().map(|user| ("run_as", user)));
     let mut facts = owned(facts);
     facts.extend(agent.metadata.iter().cloned());
+    let mut add = |key: String, value: String| facts.push((key, value));
+    for layer in &agent.demands {
+        add(
+            format!("require enforcement {layer}"),
+            "demanded".to_owned(),
+        );
+    }
+    for schema in &agent.schemas {
+        let argument = |argument: &faramesh_core::policy::artifact::Argument| {
+            let required = if argument.required { " required" } else { "" };
+            let kind = format!("{:?}", argument.kind).to_lowercase();
+            format!("{}: {kind}{required}", argument.path.join("."))
+        };
+        let mut parts: Vec<String> = schema.arguments.iter().map(argument).collect();
+        parts.extend(schema.closed.then(|| "closed".to_owned()));
+        add(format!("tool {}", schema.pattern), parts.join(", "));
+    }
+    if let Some(paths) = &agent.paths {
+        add("paths".to_owned(), "always-on exclusions".to_owned());
+        for (key, list) in [
+            ("read_exclude", &paths.read_exclude),
+            ("edit_deny", &paths.edit_deny),
+            ("edit_protected", &paths.edit_protected),
+            ("edit_allow", &paths.edit_allow),
+        ] {
+            if let Some(list) = filled(list) {
+                add(format!("paths.{key}"), list);
+            }
+        }
+    }
+    for redaction in &agent.redactions {
+        let paths: Vec<String> = redaction.paths.iter().map(|path| path.join(".")).collect();
+        add(format!("redact {}", redaction.pattern), paths.join(", "));
+    }
+    for example in &agent.examples {
+        let given = example
+            .given
+            .iter()
+            .map(|(field, value)| format!(" given {field} = {value}"));
+        let code = example.code.iter().map(|code| format!(" code {code}"));
+        let key = format!(
+            "example {} {} {}{}{}",
+            example.effect.as_str(),
+            example.tool,
+            example.arguments,
+            code.collect::<String>(),
+            given.collect::<String>()
+        );
+        add(key, "runs at compile time".to_owned());
+    }
+    for phase in &agent.phases {
+        let mut parts: Vec<String> = phase.settings.iter().map(setting).collect();
+        parts.extend(phase.rules.iter().map(|rule| rule.text.clone()));
+        add(format!("phase {}", phase.name), parts.join("; "));
+    }
+    facts.extend(agent.declarations.iter().map(declared));
+    told_apart(facts)
+}
+
+/// Several things of one name are numbered, so that each is compared.
+fn told_apart(facts: Vec<(String, String)>) -> Vec<(String, String)> {
+    let mut seen: std::collections::HashMap<String, usize> = std::collections::HashMap::new();
     facts
+        .into_iter()
+        .map(|(key, value)| {
+            let count = seen.entry(key.clone()).or_default();
+            *count += 1;
+            match *count {
+                1 => (key, value),
+                more => (format!("{key} ({more})"), value),
+            }
+        })
+        .collect()
+}
+
+/// A block as one line.
+fn declared(block: &Declaration) -> (String, String) {
+    let key = match data(&block.labels) {
+        labels if labels.is_empty() => block.keyword.clone(),
+        labels => format!("{} {labels}", block.keyword),
+    };
+    let mut parts: Vec<String> = block.settings.iter().map(setting).collect();
+    parts.extend(block.inner.iter().map(|inner| {
+        let (key, value) = declared(inner);
+        format!("{key} {{ {value} }}")
+    }));
+    (key, parts.join("; "))
+}
+
+fn setting(setting: &Declared) -> String {
+    format!("{} {}", setting.key, data(&setting.values))
+}
+
+fn data(values: &[Datum]) -> String {
+    values.iter().map(datum).collect::<Vec<_>>().join(" ")
+}
+
+fn datum(datum: &Datum) -> String {
+    match datum {
+        Datum::Bool(value) => value.to_string(),
+        Datum::Number(number, unit) => match unit {
+            faramesh_core::policy::artifact::Unit::None => number.to_string(),
+            faramesh_core::policy::artifact::Unit::Money => format!("${number}"),
+            faramesh_core::policy::artifact::Unit::Seconds => format!("{number}s"),
+            faramesh_core::policy::artifact::Unit::Bytes => format!("{number} bytes"),
+        },
+        Datum::Text(text) => format!("\"{text}\""),
+        Datum::List(list) => format!(
+            "[{}]",
+            list.iter().map(self::datum).collect::<Vec<_>>().join(", ")
+        ),
+        Datum::Env(name) => format!("env(\"{name}\")"),
+    }
 }
 
 fn filled(list: &[String]) -> Option<String> {

@@ -123,7 +123,11 @@ fn choose_name(
     }
 }
 
-fn enforced(dir: &Path) -> Result<Option<Layout>, Failure> {
+/// The enforced set-up of a directory, where there is one.
+///
+/// # Errors
+/// Its file cannot be read.
+pub fn enforced(dir: &Path) -> Result<Option<Layout>, Failure> {
     for name in layout::enforced_stacks() {
         let layout = Layout::enforced(&name, dir);
         if read_stack_file(&layout)?.is_some_and(|file| file.dir == dir && file.stack == name) {

@@ -260,6 +260,52 @@ fn plan_says_when_nothing_would_change() {
 }
 
 #[test]
+fn plan_shows_a_call_that_is_newly_permitted_and_fails_on_it_where_asked() {
+    let world = World::with(&POLICY.replace("<= 100", "<= 500").replace("> 100", "> 500"));
+    world.write("before.fms", POLICY);
+    let against = ["plan", "--against", "before.fms"];
+    world.faramesh(&against).exits(0).says(&[
+        "wider: now permitted (was deferred): stripe/refund {\"amount\":",
+        "1 wider, 0 that cannot be decided, 0 narrower",
+    ]);
+    world
+        .faramesh(&[&against[..], &["--fail-on-wider"]].concat())
+        .exits(2)
+        .says(&["1 wider"]);
+    let plan = world
+        .faramesh(&[&against[..], &["--format", "json"]].concat())
+        .exits(0)
+        .json();
+    let finding = &plan["comparison"]["agents"][0]["findings"][0];
+    assert_eq!(finding["reach"], "wider");
+    assert_eq!(finding["before"], "defer");
+    assert_eq!(finding["after"], "permit");
+    assert_eq!(finding["witness"]["tool"], "stripe/refund");
+    world.write("governance.fms", POLICY);
+    world.write(
+        "before.fms",
+        &POLICY.replace("<= 100", "<= 500").replace("> 100", "> 500"),
+    );
+    world
+        .faramesh(&[&against[..], &["--fail-on-wider"]].concat())
+        .exits(0)
+        .says(&["narrower: now deferred (was permitted)"]);
+}
+
+#[test]
+fn plan_says_loudly_that_shadow_mode_lets_everything_pass() {
+    let world = World::with(&format!("runtime {{ mode = \"shadow\" }}\n{POLICY}"));
+    world.write("before.fms", POLICY);
+    world
+        .faramesh(&["plan", "--against", "before.fms", "--fail-on-wider"])
+        .exits(2)
+        .says(&[
+            "mode becomes shadow: every call proceeds, except what `deny!` refuses",
+            "now permitted (was denied)",
+        ]);
+}
+
+#[test]
 fn plan_of_a_policy_with_errors_exits_65() {
     let world = World::with("agent");
     world.faramesh(&["plan"]).exits(65);

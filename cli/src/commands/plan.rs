@@ -1,11 +1,14 @@
-//! `faramesh plan`: what `apply` would change, rule by rule. Writes nothing and needs no daemon.
+//! `faramesh plan`: what `apply` would change, rule by rule and by what it means. Writes nothing and needs no daemon.
 #![forbid(unsafe_code)]
 
-use crate::args::{Global, NameArgs};
+mod meaning;
+
+use crate::args::{Global, PlanArgs};
 use crate::changes::{self, Changes, Kind, RuleChange, Setting};
 use crate::client;
-use crate::commands::{check, status};
+use crate::commands::{check, policy, status};
 use crate::failure::{Failure, exit};
+use crate::files;
 use crate::layout::Layout;
 use crate::output::{Output, Paint};
 use crate::policies::{self, digest_text};
@@ -13,8 +16,17 @@ use crate::source;
 use crate::stack;
 use crate::untrusted::Untrusted;
 use faramesh_core::checkpoint::unhex;
-use faramesh_core::policy::artifact::Artifact;
+use faramesh_core::policy::artifact::{self, ARTIFACT_BYTES_MAX, ARTIFACT_MAGIC, Artifact};
+use faramesh_policy_compiler::compare::{self, Comparison, Limits, Reach};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// `--fail-on-wider`: something is wider, or cannot be decided.
+const WIDER: u8 = 2;
+/// Before this nobody is shown a bar.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Which policy decides now, as far as it can be known from here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +65,17 @@ impl InForce {
     }
 }
 
+/// What the file is compared with.
+struct Against {
+    /// Nothing: everything was refused.
+    artifact: Option<Artifact>,
+    digest: Option<[u8; 32]>,
+    /// For people.
+    words: String,
+    /// Why it is not the policy in force, where it should be.
+    unread: Option<Failure>,
+}
+
 #[derive(Debug, Serialize)]
 struct Plan<'a> {
     stack: &'a str,
@@ -62,23 +85,54 @@ struct Plan<'a> {
     digest: String,
     changed: bool,
     changes: &'a Changes,
+    against: &'a str,
+    in_force_unread: Option<&'a str>,
+    wider: usize,
+    undecided: usize,
+    narrower: usize,
+    comparison: &'a Comparison,
     diagnostics: &'a [faramesh_policy_compiler::DiagnosticReport],
 }
 
 /// Compiles and compares.
 ///
 /// # Errors
-/// The policy has errors (65), or the one in force cannot be read.
-pub fn run(global: &Global, args: &NameArgs, output: &Output) -> Result<u8, Failure> {
+/// The policy has errors (65), or the one that it is compared with cannot be read.
+pub fn run(global: &Global, args: &PlanArgs, output: &Output) -> Result<u8, Failure> {
     let layout = stack::to_apply(global, args.name.as_deref())?;
     let (compiled, findings) = source::compile_valid(&layout.source(), output)?;
     let (in_force, pending) = in_force(&layout)?;
-    let before = before(&layout, &in_force)?;
-    let changes = changes::between(before.as_ref(), &compiled.artifact);
-    let unchanged = in_force
-        .named()
-        .is_some_and(|named| named.digest == compiled.stored.digest);
-    people(&layout, &in_force, pending, &changes, unchanged, output);
+    let against = match &args.against {
+        Some(asked) => named_against(global, &layout, asked, output)?,
+        None => in_force_against(global, &layout, &in_force)?,
+    };
+    if let (Some(failure), true) = (&against.unread, args.fail_on_wider) {
+        // A comparison with another policy proves nothing about this one.
+        return Err(failure.clone());
+    }
+    let changes = changes::between(against.artifact.as_ref(), &compiled.artifact);
+    let unchanged = against.digest == Some(compiled.stored.digest);
+    let comparison = compared(against.artifact.as_ref(), &compiled.artifact, output);
+    if let Some(unread) = &against.unread {
+        output.warn(&unread.message);
+    }
+    output.line(format!(
+        "{} ({}): {}",
+        layout.stack,
+        status::mode(&layout),
+        against.words
+    ));
+    if let Some(number) = pending {
+        output.line(format!("  next {number} lies pending; `apply` replaces it"));
+    }
+    if unchanged {
+        output.line("nothing would change");
+    } else {
+        people(&changes, output);
+        meaning::print(&comparison, output);
+    }
+    let wider = comparison.count(Reach::Wider);
+    let undecided = comparison.count(Reach::Undecided);
     output.json(&Plan {
         stack: &layout.stack,
         mode: status::mode(&layout),
@@ -87,9 +141,120 @@ pub fn run(global: &Global, args: &NameArgs, output: &Output) -> Result<u8, Fail
         digest: digest_text(&compiled.stored.digest),
         changed: !unchanged,
         changes: &changes,
+        against: &against.words,
+        in_force_unread: against
+            .unread
+            .as_ref()
+            .map(|unread| unread.message.as_str()),
+        wider,
+        undecided,
+        narrower: comparison.count(Reach::Narrower),
+        comparison: &comparison,
         diagnostics: &findings.reports,
     });
+    if args.fail_on_wider && wider + undecided > 0 {
+        output.warn(format!(
+            "--fail-on-wider: {wider} wider, {undecided} that cannot be decided"
+        ));
+        return Ok(WIDER);
+    }
     Ok(exit::OK)
+}
+
+/// The policy in force. An ordinary user may not read that of an enforced stack; then it is the development one, and that
+/// is said.
+fn in_force_against(
+    global: &Global,
+    layout: &Layout,
+    in_force: &InForce,
+) -> Result<Against, Failure> {
+    let artifact = in_force
+        .named()
+        .map(|named| policies::artifact(layout, &named.digest))
+        .transpose()?;
+    let unread = match stack::enforced(&stack::directory(global)?)? {
+        Some(enforced) if !layout.is_enforced() && !global.development => Some(
+            Failure::permission(format!(
+                "`{}` is enforced, and its policy is not what this is compared with: `{}` can be read by root and \
+                 the daemon only; compared with the development policy",
+                enforced.stack,
+                enforced.artifacts().display()
+            ))
+            .next("run `plan` as root, or name the policy with --against"),
+        ),
+        _ => None,
+    };
+    Ok(Against {
+        digest: in_force.named().map(|named| named.digest),
+        words: words(in_force),
+        artifact,
+        unread,
+    })
+}
+
+/// A policy that the user names: a file, or one of those that were signed.
+fn named_against(
+    global: &Global,
+    layout: &Layout,
+    asked: &str,
+    output: &Output,
+) -> Result<Against, Failure> {
+    let path = Path::new(asked);
+    let is_number = asked.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number && path.is_file() {
+        let stored = files::read_limited(path, ARTIFACT_BYTES_MAX as u64)?.unwrap_or_default();
+        let words = format!("compared with `{}`", Untrusted(asked));
+        if stored.starts_with(ARTIFACT_MAGIC) {
+            let artifact = artifact::decode(&stored)
+                .map_err(|why| Failure::data(format!("`{}`: {why}", Untrusted(asked))))?;
+            let digest = Some(artifact::digest(&stored));
+            return Ok(Against {
+                artifact: Some(artifact),
+                digest,
+                words,
+                unread: None,
+            });
+        }
+        let (compiled, _) = source::compile_valid(path, output)?;
+        return Ok(Against {
+            digest: Some(compiled.stored.digest),
+            artifact: Some(compiled.artifact),
+            words,
+            unread: None,
+        });
+    }
+    // Reading needs no more than the policy: the enforced one is looked at where it is there.
+    let enforced = stack::enforced(&stack::directory(global)?)?;
+    let of = enforced.filter(|_| !global.development);
+    let of = of.as_ref().unwrap_or(layout);
+    let known = policy::Known::of(of)?;
+    let (digest, _) = policy::which(&known, Some(asked))?;
+    Ok(Against {
+        artifact: Some(policies::artifact(of, &digest)?),
+        digest: Some(digest),
+        words: format!("compared with {}", digest_text(&digest)),
+        unread: None,
+    })
+}
+
+/// The comparison by meaning, with a bar where it takes its time.
+fn compared(before: Option<&Artifact>, after: &Artifact, output: &Output) -> Comparison {
+    let bar = ProgressBar::hidden();
+    if output.shows_progress() {
+        let style = ProgressStyle::with_template("comparing {bar:40} {pos}/{len} agents {elapsed}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    }
+    let started = Instant::now();
+    let comparison =
+        compare::compare_watched(before, after, &Limits::default(), &mut |done, all| {
+            if output.shows_progress() && started.elapsed() >= PATIENCE {
+                bar.set_draw_target(ProgressDrawTarget::stderr());
+                bar.set_length(all as u64);
+                bar.set_position(done as u64);
+            }
+        });
+    bar.finish_and_clear();
+    comparison
 }
 
 /// What decides now, and the number of a `next` that does not yet.
@@ -127,22 +292,8 @@ pub fn in_force(layout: &Layout) -> Result<(InForce, Option<u64>), Failure> {
     })
 }
 
-fn before(layout: &Layout, in_force: &InForce) -> Result<Option<Artifact>, Failure> {
-    in_force
-        .named()
-        .map(|named| policies::artifact(layout, &named.digest))
-        .transpose()
-}
-
-fn people(
-    layout: &Layout,
-    in_force: &InForce,
-    pending: Option<u64>,
-    changes: &Changes,
-    unchanged: bool,
-    output: &Output,
-) {
-    let from = match in_force {
+fn words(in_force: &InForce) -> String {
+    match in_force {
         InForce::Nothing => "nothing is in force yet".to_owned(),
         InForce::Decides(named) => {
             format!("{} {} decides", named.number, digest_text(&named.digest))
@@ -155,19 +306,10 @@ fn people(
         InForce::Unknown => {
             "no daemon runs, and an activation was refused: compared with nothing".to_owned()
         }
-    };
-    output.line(format!(
-        "{} ({}): {from}",
-        layout.stack,
-        status::mode(layout)
-    ));
-    if let Some(number) = pending {
-        output.line(format!("  next {number} lies pending; `apply` replaces it"));
     }
-    if unchanged {
-        output.line("nothing would change");
-        return;
-    }
+}
+
+fn people(changes: &Changes, output: &Output) {
     print(changes, output);
     let (added, removed, changed) = changes.rule_counts();
     let settings = match changes.settings_changed() {
@@ -177,9 +319,6 @@ fn people(
     output.line(format!(
         "{added} to add, {changed} to change, {removed} to remove{settings}; `faramesh apply` does it"
     ));
-    if changes.is_empty() {
-        output.line("only the place or the reason of rules differs");
-    }
 }
 
 /// The changes, one line each.

@@ -242,7 +242,7 @@ pub fn show(global: &Global, args: &ShowPolicyArgs, output: &Output) -> Result<u
 }
 
 /// The digest that is meant, with its newest manifest.
-fn which<'k>(
+pub(super) fn which<'k>(
     known: &'k Known,
     asked: Option<&str>,
 ) -> Result<([u8; 32], Option<&'k Manifest>), Failure> {
