@@ -87,7 +87,7 @@ pub enum Command {
         disable_help_subcommand = true
     )]
     Explain(ExplainArgs),
-    /// Show what apply would change: rules, and which calls are answered otherwise; writes nothing
+    /// Show what apply would change; writes nothing
     ///
     /// Exits 2 under --fail-on-wider where a call is answered milder, or where that cannot be decided.
     #[command(after_help = "Example:\n  faramesh plan --fail-on-wider --dir support-bot")]
