@@ -119,9 +119,13 @@ impl Outcome {
 /// # Errors
 /// The file cannot be read, or the stack has a second one: nobody could tell which of them holds.
 pub fn compile(file: &Path, registry: Option<&Path>) -> Result<Outcome, Failure> {
+    // A file of another name, as `check` and `plan --against` may be given, is no second policy of the stack.
+    let is_stacks = POLICY_FILES
+        .iter()
+        .any(|name| file.file_name().is_some_and(|own| own == *name));
     let other = POLICY_FILES.iter().find(|name| {
         let path = file.with_file_name(name);
-        path != file && path.symlink_metadata().is_ok()
+        is_stacks && path != file && path.symlink_metadata().is_ok()
     });
     if let Some(other) = other {
         return Err(Failure::data(format!(

@@ -263,7 +263,8 @@ fn plan_says_when_nothing_would_change() {
 fn plan_shows_a_call_that_is_newly_permitted_and_fails_on_it_where_asked() {
     let world = World::with(&POLICY.replace("<= 100", "<= 500").replace("> 100", "> 500"));
     world.write("before.fms", POLICY);
-    let against = ["plan", "--against", "before.fms"];
+    let before = world.dir.join("before.fms");
+    let against = ["plan", "--against", before.to_str().unwrap()];
     world.faramesh(&against).exits(0).says(&[
         "wider: now permitted (was deferred): stripe/refund {\"amount\":",
         "1 wider, 0 that cannot be decided, 0 narrower",
@@ -290,14 +291,24 @@ fn plan_shows_a_call_that_is_newly_permitted_and_fails_on_it_where_asked() {
         .faramesh(&[&against[..], &["--fail-on-wider"]].concat())
         .exits(0)
         .says(&["narrower: now deferred (was permitted)"]);
+    world
+        .faramesh(&["plan", "--against", "no-such.fms"])
+        .exits(65)
+        .says(&["there is no policy `no-such.fms` to compare with"]);
 }
 
 #[test]
 fn plan_says_loudly_that_shadow_mode_lets_everything_pass() {
     let world = World::with(&format!("runtime {{ mode = \"shadow\" }}\n{POLICY}"));
     world.write("before.fms", POLICY);
+    let before = world.dir.join("before.fms");
     world
-        .faramesh(&["plan", "--against", "before.fms", "--fail-on-wider"])
+        .faramesh(&[
+            "plan",
+            "--against",
+            before.to_str().unwrap(),
+            "--fail-on-wider",
+        ])
         .exits(2)
         .says(&[
             "mode becomes shadow: every call proceeds, except what `deny!` refuses",

@@ -223,6 +223,14 @@ fn named_against(
             unread: None,
         });
     }
+    let digits = asked.strip_prefix("sha256:").unwrap_or(asked);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(Failure::data(format!(
+            "there is no policy `{}` to compare with",
+            Untrusted(asked)
+        ))
+        .next("name a file, or a number or digest of `faramesh policy list`"));
+    }
     // Reading needs no more than the policy: the enforced one is looked at where it is there.
     let enforced = stack::enforced(&stack::directory(global)?)?;
     let of = enforced.filter(|_| !global.development);
