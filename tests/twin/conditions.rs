@@ -37,21 +37,54 @@ fn clause(
     question: &Question<'_>,
     missing: &mut Missing,
 ) -> Truth {
-    // Facts of a request that is really sent: nobody knows them at this door.
-    let mut unknown = |name: String| {
-        missing.insert(name);
-        Truth::Maybe
+    // Facts of a request that is really sent: nobody knows them at this door, unless they are supposed.
+    let mut of_request = |name: String, fits: &dyn Fn(&Json) -> Truth| {
+        let truth = match question.supposed.get(&name) {
+            None | Some(Json::Null) => Truth::Maybe,
+            Some(value) => fits(value),
+        };
+        if truth == Truth::Maybe {
+            missing.insert(name);
+        }
+        truth
+    };
+    let text = |wanted: &str| {
+        let wanted = Json::text(wanted);
+        move |found: &Json| equal(found, &wanted)
+    };
+    let glob = |fits: fn(&str, &str) -> bool, pattern: &str| {
+        let pattern = pattern.to_owned();
+        move |found: &Json| match found {
+            Json::Text(found) => Truth::of(fits(&pattern, found)),
+            _ => Truth::Maybe,
+        }
     };
     match clause {
         Clause::If(expr) => condition(expr, words, question, missing),
-        Clause::Door(door) => Truth::of(door == "govern"),
-        Clause::Method(_) => unknown("method".to_owned()),
-        Clause::Host(_) => unknown("host".to_owned()),
-        Clause::Port(_) => unknown("port".to_owned()),
-        Clause::Path(_) => unknown("path".to_owned()),
-        Clause::Query(key, _) => unknown(format!("query.{key}")),
-        Clause::Header(key, _) => unknown(format!("headers.{}", key.to_lowercase())),
+        Clause::Door(door) => of_door(door, question, missing),
+        Clause::Method(method) => of_request("method".to_owned(), &text(&method.to_uppercase())),
+        Clause::Host(host) => of_request("host".to_owned(), &glob(patterns::host, host)),
+        Clause::Port(port) => {
+            let port = Json::Number(Number::whole(i64::from(*port)));
+            of_request("port".to_owned(), &|found| equal(found, &port))
+        }
+        Clause::Path(path) => of_request("path".to_owned(), &glob(patterns::tool, path)),
+        Clause::Query(key, value) => of_request(format!("query.{key}"), &text(value)),
+        Clause::Header(key, value) => {
+            of_request(format!("headers.{}", key.to_lowercase()), &text(value))
+        }
     }
+}
+
+/// The way in is always known.
+fn of_door(door: &str, question: &Question<'_>, missing: &mut Missing) -> Truth {
+    let found = Json::text("govern");
+    let found = question.supposed.get("door").unwrap_or(&found);
+    let truth = equal(found, &Json::text(door));
+    if truth == Truth::Maybe {
+        missing.insert("door".to_owned());
+    }
+    truth
 }
 
 /// A condition. Every test in it is put, whatever the others said.

@@ -56,6 +56,30 @@ fn compiled_policies_and_their_twin_agree_on_generated_policies_and_calls() {
     let seen = in_parallel(policies, |round| one_policy(seed, round));
     println!("{seen:#?}");
     assert_eq!(seen.cases, policies * CALLS_PER_POLICY);
+    // The generator reaches the corners that it is there for.
+    let refused: u64 = seen.refused.values().sum();
+    assert!(
+        refused * 10 < seen.rules,
+        "most rules must compile: {:#?}",
+        seen.refused
+    );
+    for code in [
+        "none",
+        "POLICY_DENY",
+        "POLICY_DEFER",
+        "INDETERMINATE",
+        "CALL_INVALID",
+        "ENFORCEMENT_MISSING",
+        "PATH_DENIED",
+    ] {
+        let count = seen.codes.get(code).copied().unwrap_or(0);
+        assert!(
+            count * 200 > seen.cases,
+            "{code}: {count} of {}",
+            seen.cases
+        );
+    }
+    assert!(seen.shadowed * 100 > seen.cases && seen.decided_by_rule * 4 > seen.cases);
 }
 
 /// Runs the rounds on every core, each by itself, and says now and then how far it is.
@@ -107,6 +131,7 @@ fn one_policy(seed: u64, round: u64) -> Seen {
     let mut world = World::new(&compiled.policy, &mut chance);
     for number in 0..CALLS_PER_POLICY {
         world.time_goes_by(&mut chance);
+        world.supposed = generate::supposed(&mut chance);
         let tool = chance.pick(generate::TOOLS);
         let args = generate::arguments(true, &mut chance);
         let in_session = chance.below(4) > 0;

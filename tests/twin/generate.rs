@@ -90,6 +90,63 @@ const WORDS: &[&str] = &[
 ];
 const EXPRESSIONS: &[&str] = &["^a", "b$", "^(eur|usd)$", "[0-9]+", "^$", "x", "(?i)eur"];
 const GLOBS: &[&str] = &["*", "a*", "*b", "e*r", "80", "*.com", "a*/*b"];
+const PATH_GLOBS: &[&str] = &[
+    "src/**",
+    "docs/*",
+    "*.md",
+    "**/build/*",
+    "/etc/**",
+    "/home/bot/work/src/*",
+    "src/*/gen",
+    "lock*",
+    "**",
+];
+/// What calls name: inside and outside of the workspace, plain, dressed up, and meant to deceive.
+const PATHS: &[&str] = &[
+    "src/a.rs",
+    "src/x/gen",
+    "docs/a.md",
+    "docs/deep/a.md",
+    "SRC/A.RS",
+    "./src//a.rs",
+    "src/../docs/a.md",
+    "../up",
+    "/etc/passwd",
+    "/home/bot/work/src/a.rs",
+    "/home/bot/work/../other/src/a.rs",
+    "/home/bot/workshop/src/a",
+    ".env",
+    "a/.ENV.local",
+    "a/%2eenv",
+    "a/%252eenv",
+    "src%2fa.rs",
+    "src\\a.rs",
+    "%zz",
+    "%ff",
+    "key.pem",
+    "key.pem.",
+    "key.pem:stream",
+    "secrets/a",
+    "x/secrets",
+    ".git/config",
+    "~/x",
+    "C:/src/a.rs",
+    "C:src",
+    "file:///etc/passwd",
+    "file://localhost/src/a",
+    "file://other/src/a",
+    "FILE:/etc/passwd",
+    "lock",
+    "locks/a",
+    "a/build/b",
+    "build/b",
+    "/",
+    ".",
+    "a\u{200b}b",
+    "se\u{200b}crets/x",
+    "a\nb",
+    "",
+];
 const LAYERS: &[&str] = &["seccomp", "landlock"];
 
 /// What a generated policy may hold.
@@ -114,6 +171,11 @@ pub(crate) const ANYTHING: Shape = Shape {
 
 pub(crate) fn policy(shape: Shape, chance: &mut Chance) -> Policy {
     let name = if chance.one_in(4) { "" } else { "bot" };
+    // A file of flat rules holds rules and no blocks of an agent.
+    let shape = Shape {
+        around: shape.around && !name.is_empty(),
+        ..shape
+    };
     Policy {
         shadow: chance.one_in(4),
         zone: chance.pick(&["UTC", "Europe/Berlin"]).to_owned(),
@@ -146,6 +208,9 @@ fn agent(name: &str, shape: Shape, chance: &mut Chance) -> Agent {
     if shape.around && chance.one_in(12) {
         agent.demands = vec![chance.pick(LAYERS).to_owned()];
     }
+    if shape.around && chance.one_in(4) {
+        agent.paths = Some(paths(chance));
+    }
     agent.rules = chance.some(8, |chance| rule(PATTERNS, shape, &agent.vars, chance));
     agent
 }
@@ -158,6 +223,25 @@ fn schemas(chance: &mut Chance) -> Vec<Schema> {
         }
     }
     schemas
+}
+
+fn paths(chance: &mut Chance) -> Paths {
+    let globs = |most, chance: &mut Chance| -> Vec<String> {
+        let mut globs = chance.some(most, |chance| chance.pick(PATH_GLOBS).to_owned());
+        globs.sort();
+        globs.dedup();
+        globs
+    };
+    Paths {
+        read_exclude: globs(2, chance),
+        edit_deny: globs(2, chance),
+        edit_protected: globs(2, chance),
+        edit_allow: if chance.one_in(3) {
+            globs(3, chance)
+        } else {
+            Vec::new()
+        },
+    }
 }
 
 fn schema(chance: &mut Chance) -> Schema {
@@ -272,7 +356,7 @@ fn test(shape: Shape, vars: &[(String, Expr)], chance: &mut Chance) -> Expr {
     match chance.below(16) {
         0 if shape.has => return Expr::Has(field),
         1 if shape.state => return of_state(chance),
-        2 if shape.state => return of_time(chance),
+        2 => return of_time(chance),
         3 => return of_call(chance),
         4 => return Expr::Purpose(chance.pick(WORDS).to_owned()),
         5 => return of_unknown(chance),
@@ -439,7 +523,9 @@ pub(crate) fn of_state(chance: &mut Chance) -> Expr {
         0 => Expr::Name(path("session.call_count")),
         1 => Expr::Name(path("session.duration")),
         2 => Expr::Sum {
-            tool,
+            tool: chance
+                .pick(&["stripe/*", "stripe/refund", "db/*_read"])
+                .to_owned(),
             path: path("amount"),
             window_ms,
         },
@@ -519,7 +605,9 @@ pub(crate) fn arguments(mixed: bool, chance: &mut Chance) -> Json {
         if chance.one_in(3) {
             continue;
         }
-        let value = if mixed && chance.one_in(5) {
+        let value = if *name == "path" && chance.one_in(2) {
+            path_value(chance)
+        } else if mixed && chance.one_in(5) {
             anything(chance)
         } else {
             value_of(*kind, chance)
@@ -527,6 +615,16 @@ pub(crate) fn arguments(mixed: bool, chance: &mut Chance) -> Json {
         args.put(&path(name), value);
     }
     args
+}
+
+/// One path, or some.
+fn path_value(chance: &mut Chance) -> Json {
+    let one = |chance: &mut Chance| Json::text(chance.pick(PATHS));
+    match chance.below(5) {
+        0 => Json::List(chance.some(3, one)),
+        1 => Json::Map(BTreeMap::from([("file".to_owned(), one(chance))])),
+        _ => one(chance),
+    }
 }
 
 /// A value of that kind.
@@ -588,4 +686,32 @@ pub(crate) fn measured(chance: &mut Chance) -> BTreeMap<String, bool> {
             _ => Some(((*layer).to_owned(), true)),
         })
         .collect()
+}
+
+/// Facts in place of the live ones: of the clock, of the session, and of doors that are not here.
+pub(crate) fn supposed(chance: &mut Chance) -> BTreeMap<String, Json> {
+    let mut supposed = BTreeMap::new();
+    if !chance.one_in(4) {
+        return supposed;
+    }
+    for (name, kind) in [
+        ("time.hour", Kind::Number),
+        ("time.weekday", Kind::Number),
+        ("session.call_count", Kind::Number),
+        ("session.duration", Kind::Text),
+        ("model", Kind::Text),
+        ("headers.authorization", Kind::Text),
+        ("host", Kind::Text),
+        ("enforcement.seccomp", Kind::Bool),
+    ] {
+        if chance.one_in(4) {
+            let value = if chance.one_in(5) {
+                Json::Null
+            } else {
+                value_of(kind, chance)
+            };
+            supposed.insert(name.to_owned(), value);
+        }
+    }
+    supposed
 }

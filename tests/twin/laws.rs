@@ -8,6 +8,9 @@ use crate::real::{self, Compiled};
 use crate::tree::{Policy, Rule, Verb};
 use crate::world::World;
 use faramesh_core::decision::{Code, Decision};
+use faramesh_policy_compiler::{
+    SourceFile, format, parse, render_json, render_policy, render_yaml, yaml,
+};
 
 const POLICIES: u64 = 1_000;
 const CALLS_PER_POLICY: u64 = 20;
@@ -200,6 +203,37 @@ fn law_5_the_same_policy_and_the_same_past_make_the_same_bytes_of_record() {
                 assert_eq!(bytes(&compiled), bytes(&again));
             },
         );
+    });
+}
+
+#[test]
+fn every_form_of_a_policy_has_the_digest_of_the_others() {
+    each_policy("forms", ANYTHING, |compiled, _, chance| {
+        let source = SourceFile::new("governance.fms", compiled.text.as_str());
+        let (file, _) = parse(&source);
+        let artifact = compiled.policy.artifact();
+        let mut forms = vec![
+            ("formatted.fms", format(&source).unwrap()),
+            ("rendered.fms", render_policy(artifact)),
+            ("tree.yaml", yaml::tree_as_yaml(&file)),
+            ("tree.json", yaml::tree_as_json(&file)),
+            ("rendered.yaml", render_yaml(artifact)),
+            ("rendered.json", render_json(artifact)),
+        ];
+        // JSON is YAML too.
+        if let Some(own) = crate::print::json(&compiled.tree, chance) {
+            forms.extend([("own.json", own.clone()), ("own.yaml", own)]);
+        }
+        for (name, text) in forms {
+            let again = real::load(name, &text)
+                .unwrap_or_else(|why| panic!("{name}: {why}\n{text}\n{}", compiled.text));
+            assert_eq!(
+                again.digest(),
+                compiled.policy.digest(),
+                "{name}\n{text}\n{}",
+                compiled.text
+            );
+        }
     });
 }
 

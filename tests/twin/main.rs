@@ -42,3 +42,4 @@ mod world;
 mod differential;
 mod exhaustive;
 mod laws;
+mod state;

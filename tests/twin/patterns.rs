@@ -33,6 +33,25 @@ fn one_or_more(pattern: &[char], text: &[char]) -> bool {
     }
 }
 
+/// Hosts: `*.example.com` is one or more labels below `example.com`; letters of either case are the same; a lone `*` is
+/// every host.
+pub(crate) fn host(pattern: &str, host: &str) -> bool {
+    let (pattern, host) = (pattern.to_ascii_lowercase(), host.to_ascii_lowercase());
+    let labels = |text: &str| text.split('.').map(str::to_owned).collect::<Vec<_>>();
+    let (wanted, found) = (labels(&pattern), labels(&host));
+    match wanted.split_first() {
+        _ if pattern == "*" => true,
+        Some((first, domain)) if first == "*" => {
+            found.len() > domain.len()
+                && found.ends_with(domain)
+                && found[..found.len() - domain.len()]
+                    .iter()
+                    .all(|label| !label.is_empty())
+        }
+        _ => pattern == host,
+    }
+}
+
 /// Any characters, none too.
 pub(crate) fn text(pattern: &str, text: &str) -> bool {
     fn go(pattern: &[char], text: &[char]) -> bool {

@@ -153,6 +153,62 @@ fn print_rule(rule: &Rule, chance: &mut Chance, out: &mut String) {
     out.push('\n');
 }
 
+/// The JSON form as published, with conditions as text; of a policy that holds rules and nothing else.
+pub(crate) fn json(policy: &Policy, chance: &mut Chance) -> Option<String> {
+    let [agent] = policy.agents.as_slice() else {
+        return None;
+    };
+    let bare = agent.vars.is_empty()
+        && agent.schemas.is_empty()
+        && agent.demands.is_empty()
+        && agent.redactions.is_empty()
+        && agent.paths.is_none();
+    let rules: Option<Vec<String>> = agent
+        .rules
+        .iter()
+        .map(|rule| json_rule(rule, chance))
+        .collect();
+    let rules = rules.filter(|_| bare && !agent.name.is_empty())?;
+    let mode = if policy.shadow { "shadow" } else { "enforce" };
+    Some(format!(
+        "{{\"runtime\":{{\"mode\":\"{mode}\",\"timezone\":{}}},\"agent\":[{{\"id\":{},\"default\":\"{}\",\"rules\":[{}]}}]}}",
+        quoted(&policy.zone),
+        quoted(&agent.name),
+        agent.default.as_str(),
+        rules.join(",\n")
+    ))
+}
+
+fn json_rule(rule: &Rule, chance: &mut Chance) -> Option<String> {
+    let effect = match rule.verb {
+        Verb::DenyHard => "deny!",
+        verb => verb.effect().as_str(),
+    };
+    let mut members = vec![("effect", quoted(effect)), ("tool", quoted(&rule.tool))];
+    for clause in &rule.clauses {
+        members.push(match clause {
+            Clause::If(expr) => ("condition", quoted(&condition(expr, chance))),
+            Clause::Door(door) => ("door", quoted(door)),
+            Clause::Method(method) => ("method", quoted(method)),
+            Clause::Host(host) => ("host", quoted(host)),
+            Clause::Port(port) => ("port", port.to_string()),
+            Clause::Path(path) => ("path", quoted(path)),
+            Clause::Query(..) | Clause::Header(..) => return None,
+        });
+    }
+    if let Some(reason) = &rule.reason {
+        members.push(("reason", quoted(reason)));
+    }
+    if !rule.notify.is_empty() {
+        members.push(("notify", strings(&rule.notify)));
+    }
+    let members: Vec<String> = members
+        .iter()
+        .map(|(key, value)| format!("{}:{value}", quoted(key)))
+        .collect();
+    Some(format!("{{{}}}", members.join(",")))
+}
+
 /// How tightly an expression binds: `or`, `and`, `not`, a test, `+ -`, `*`, a value.
 fn tightness(expr: &Expr) -> u8 {
     match expr {
@@ -240,7 +296,8 @@ fn operand(expr: &Expr, chance: &mut Chance) -> String {
             )
         }
         Expr::Length(path) => {
-            let root = chance.pick(&["args.", ""]);
+            // Either way, but always the same: the spelling of a name is part of a rule's text.
+            let root = if path[0] == "tags" { "" } else { "args." };
             format!("len({root}{})", path.join("."))
         }
         Expr::Sum {

@@ -14,7 +14,7 @@ use faramesh_core::pipeline;
 use faramesh_core::policy::artifact::Field;
 use faramesh_core::policy::{Policy, Supposed};
 use faramesh_core::record::{
-    self, Activation, Body, DecisionRecord, Door, Header, RunMode, SessionStart, Time,
+    self, Activation, Body, DecisionRecord, Door, Header, RunMode, SessionStart, Start, Time,
 };
 use faramesh_core::state::State;
 use faramesh_policy_compiler::{Options, Severity, SourceFile, compile};
@@ -114,6 +114,16 @@ impl Journal {
         let mut journal = Journal {
             state: State::new(),
         };
+        let start = Start {
+            version: String::new(),
+            boot_id: String::new(),
+            uid: 1,
+            pid: 1,
+            cut_bytes: 0,
+            warnings: Vec::new(),
+        };
+        journal.apply(&Body::Start(start), now);
+        // What the policy asks to be counted is counted from here on.
         let activation = Activation {
             number: 1,
             digest: *policy.digest(),
@@ -207,13 +217,13 @@ pub(crate) fn attested(question: &Question<'_>) -> Attested {
         question.args.written().as_bytes(),
     )
     .expect("generated calls are calls");
-    let caller = match question.session.began {
-        Some(_) => Caller::Session {
+    let caller = match question.session.attested {
+        true => Caller::Session {
             session: SESSION.into(),
             agent: question.agent.into(),
             uid: 1001,
         },
-        None => Caller::Unattested { uid: 1001 },
+        false => Caller::Unattested { uid: 1001 },
     };
     attest(call, caller).unwrap()
 }

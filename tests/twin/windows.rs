@@ -14,8 +14,9 @@ const SUMMAND_BYTES_MAX: usize = 64;
 /// A session with everything that happened in it; or all callers outside any session, who count as one.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Session {
-    /// When it began; `None`: these are callers outside.
-    pub(crate) began: Option<Moment>,
+    /// Whether it is one; the others began with the daemon.
+    pub(crate) attested: bool,
+    pub(crate) began: Moment,
     pub(crate) past: Vec<Past>,
     /// Layers that were measured at its launch, and whether they hold.
     pub(crate) measured: BTreeMap<String, bool>,
@@ -38,8 +39,8 @@ impl Session {
     pub(crate) fn part(&self, name: &str, now: Moment) -> Option<Json> {
         let number = |value: u64| Some(Json::Number(Number::whole(value as i64)));
         match name {
-            "call_count" if self.began.is_some() => number(self.past.len() as u64),
-            "duration" => number(now.boot_ms.saturating_sub(self.began?.boot_ms) / 1_000),
+            "call_count" => number(self.past.len() as u64),
+            "duration" => number(now.boot_ms.saturating_sub(self.began.boot_ms) / 1_000),
             // Nothing of this version reports what a call costs.
             _ => None,
         }

@@ -34,7 +34,8 @@ impl World {
             boot_ms: 10_000_000,
         };
         let inside = Session {
-            began: Some(now),
+            attested: true,
+            began: now,
             past: Vec::new(),
             measured: generate::measured(chance),
             workspace: Some("/home/bot/work".to_owned()),
@@ -44,7 +45,8 @@ impl World {
             journal: Journal::new(AGENT, policy, &inside, now),
             inside,
             outside: Session {
-                began: None,
+                attested: false,
+                began: now,
                 past: Vec::new(),
                 measured: BTreeMap::new(),
                 workspace: None,
