@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 static TARGET: LazyLock<fn(&[u8])> = LazyLock::new(|| {
     let wanted = std::env::var("FARAMESH_FUZZ_TARGET").expect("FARAMESH_FUZZ_TARGET");
-    targets::ALL.iter().find(|(name, ..)| *name == wanted).expect("a target of that name").1
+    targets::ALL.iter().find(|target| target.name == wanted).expect("a target of that name").run
 });
 
 fuzz_target!(|data: &[u8]| TARGET(data));
