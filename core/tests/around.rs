@@ -1,4 +1,5 @@
 //! What stands around the rules: schemas, layers, paths, redaction, and what is counted.
+#![expect(clippy::unwrap_used, reason = "tests: a failed step is a failed test")]
 
 use faramesh_core::call::accept;
 use faramesh_core::decimal::Decimal;

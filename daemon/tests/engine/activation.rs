@@ -187,7 +187,7 @@ async fn a_waiting_manifest_that_needs_more_than_is_enforced_refuses_the_start()
     world.apply(2, &demanding());
     let refused = world.open().err().unwrap();
     assert_eq!(refused.exit_code(), 78);
-    assert!(refused.to_string().contains("budgets"), "{refused}");
+    assert!(refused.to_string().contains("rules.reeval"), "{refused}");
 }
 
 #[tokio::test]
