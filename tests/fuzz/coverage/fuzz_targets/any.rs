@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "libfuzzer's macro makes public functions")]
 
 #[path = "../../targets.rs"]
+#[expect(dead_code, reason = "seeds and memory limits are the stable driver's; libfuzzer has its own")]
 mod targets;
 
 use libfuzzer_sys::fuzz_target;
