@@ -260,6 +260,22 @@ fn build_small(
     }))
 }
 
+/// The same from a number in place of digits: no text is made of what fits the small form.
+fn build_wide(
+    negative: bool,
+    mut value: u128,
+    mut exponent: i64,
+) -> Result<Decimal, DecimalInvalid> {
+    while value >= u128::from(SMALL_VALUES) && value.is_multiple_of(10) {
+        value /= 10;
+        exponent += 1;
+    }
+    match u64::try_from(value) {
+        Ok(small) if small < SMALL_VALUES => build_small(negative, small, exponent),
+        _ => build(negative, value.to_string().as_bytes(), &[], exponent),
+    }
+}
+
 /// Checks both limits for a number of that many digits whose last one stands at that power of ten.
 fn bounded(digits: usize, exponent: i64) -> Result<i16, DecimalInvalid> {
     if digits > DIGITS_MAX {
