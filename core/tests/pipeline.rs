@@ -11,7 +11,7 @@ use faramesh_core::identity::{Attested, Caller, attest};
 use faramesh_core::pipeline::{Question, decide};
 use faramesh_core::policy::artifact::*;
 use faramesh_core::policy::trace::{TracedFact, trace};
-use faramesh_core::policy::{Policy, Supposed, Truth};
+use faramesh_core::policy::{Policy, SEARCH_STEPS_MAX, Supposed, Truth};
 use faramesh_core::record::{Body, DecisionRecord, Door, SessionStart, Time};
 use faramesh_core::state::State;
 
@@ -424,6 +424,164 @@ fn a_text_that_is_too_long_to_search_helps_nobody() {
         denies.ask("x", &path(32_769)).code,
         Some(Code::Indeterminate)
     );
+}
+
+/// A policy of one tool whose rules ask one argument, each something else.
+fn asking(effect: RuleEffect, asks: impl Iterator<Item = Ask>) -> Policy {
+    let tests: Vec<Test> = asks.map(|ask| Test { field: 0, ask }).collect();
+    let rule = |test: u32| Rule {
+        effect,
+        pattern: "x".to_owned(),
+        condition: vec![Op::Test(test)],
+        reason: None,
+        notify: Vec::new(),
+        reeval: false,
+        text: String::new(),
+    };
+    let mut artifact = Artifact {
+        requires: Vec::new(),
+        runtime: Runtime::default(),
+        agents: vec![AgentPolicy {
+            rules: (0..).zip(&tests).map(|(test, _)| rule(test)).collect(),
+            fields: vec![Field::Args(vec!["path".to_owned()])],
+            tests,
+            default: Effect::Permit,
+            ..AgentPolicy::default()
+        }],
+        declarations: Vec::new(),
+    };
+    artifact.requires = capabilities::of(&artifact);
+    Policy::of(&artifact).unwrap()
+}
+
+/// The decision, and how many tests of how many came out as anything but *maybe*.
+fn searched(policy: &Policy, path: &str) -> (Decision, usize) {
+    let arguments = format!(r#"{{"path":{path}}}"#);
+    let attested = attest(
+        accept("x", "", arguments.as_bytes()).unwrap(),
+        Caller::Unattested { uid: 1 },
+    )
+    .unwrap();
+    let (state, nothing) = (State::new(), Supposed::nothing());
+    let question = Question {
+        attested: &attested,
+        door: Door::Govern,
+        now: AT,
+        supposed: &nothing,
+    };
+    let decision = decide(&question, policy, &state);
+    let told = trace(&question, policy, &state)
+        .unwrap()
+        .iter()
+        .filter(|rule| rule.truth != Some(Truth::Maybe))
+        .count();
+    (decision, told)
+}
+
+/// The attack: as many of the slowest expressions as an agent may have, and a text as long as is searched.
+#[test]
+fn a_decision_searches_no_more_than_its_budget_and_cannot_tell_the_rest() {
+    let source = |n: usize| format!("[ab]*a[ab]{{20}}c{n}");
+    let text = format!("\"{}\"", "ab".repeat(SEARCHED_BYTES_MAX / 2));
+    let steps = compile_expression("", &source(100))
+        .unwrap()
+        .steps(text.trim_matches('"'))
+        .unwrap();
+    let fit = usize::try_from(SEARCH_STEPS_MAX).unwrap() / steps;
+    assert_eq!(fit, 2);
+    let of = |count: usize| {
+        let asks = (100..100 + count).map(|n| Ask::Matches(source(n)));
+        asking(RuleEffect::Deny, asks)
+    };
+    let (decision, told) = searched(&of(fit), &text);
+    assert_eq!((decision.effect, told), (Effect::Permit, fit));
+    let many = of(899);
+    let (decision, told) = searched(&many, &text);
+    assert_eq!((decision.code, told), (Some(Code::Indeterminate), fit));
+    assert_eq!(decision.missing, ["args.path"]);
+    // The same bytes come to the same decision; and a permit beyond the budget is none.
+    assert_eq!(searched(&many, &text).0, decision);
+    let asks = (100..200).map(|n| Ask::Matches(source(n)));
+    let mut permits = asking(RuleEffect::Permit, asks).artifact().clone();
+    permits.agents.first_mut().unwrap().default = Effect::Deny;
+    let (decision, _) = searched(&Policy::of(&permits).unwrap(), &text);
+    assert_eq!(decision.effect, Effect::Deny);
+}
+
+#[test]
+fn a_hundred_small_expressions_search_the_longest_text() {
+    let asks = (0..1_000).map(|n| Ask::Matches(format!("^rm -rf (/etc|/home/[a-z]+/{n})$")));
+    let policy = asking(RuleEffect::Deny, asks);
+    let text = format!("\"{}\"", "ab".repeat(SEARCHED_BYTES_MAX / 2));
+    assert_eq!(searched(&policy, &text).1, 1_000);
+}
+
+/// A name, a value, what is asked of it, and how often that fits.
+type Kind<'a> = (&'a str, &'a str, fn(usize) -> Ask, usize);
+
+/// Each kind of test whose work grows with the value ends where the budget does, and what is left serves the shorter.
+#[test]
+fn every_walk_through_a_long_value_is_taken_from_the_budget() {
+    let text = |n: usize| Literal::String(format!("no {n}"));
+    let long = format!("\"{}\"", "ab".repeat(500_000));
+    let list = format!("[{}1]", "\"ab\",".repeat(200_000));
+    let kinds: [Kind<'_>; 5] = [
+        (
+            "contains",
+            &long,
+            |n| Ask::Contains(Literal::String(format!("no {n}"))),
+            49,
+        ),
+        (
+            "glob",
+            &long,
+            |n| Ask::Glob(Glob::Text, format!("*no {n}*")),
+            49,
+        ),
+        (
+            "path",
+            &long,
+            |n| Ask::Glob(Glob::Path, format!("no/{n}/*")),
+            49,
+        ),
+        (
+            "starts",
+            &long,
+            |n| Ask::StartsWith(format!("no {n}")),
+            1_000,
+        ),
+        (
+            "in",
+            &long,
+            |n| Ask::In(vec![Literal::String(format!("no {n}"))]),
+            1_000,
+        ),
+    ];
+    for (name, value, ask, fit) in kinds {
+        let policy = asking(RuleEffect::Deny, (0..1_000).map(ask));
+        let (decision, told) = searched(&policy, value);
+        assert_eq!(told, fit, "{name}");
+        let indeterminate = (fit < 1_000).then_some(Code::Indeterminate);
+        assert_eq!(decision.code, indeterminate, "{name}");
+    }
+    // Of a list each element is a step, and its bytes: the last one, a number, makes each test maybe in any case.
+    let policy = asking(RuleEffect::Deny, (0..1_000).map(|n| Ask::Contains(text(n))));
+    assert_eq!(searched(&policy, &list).0.code, Some(Code::Indeterminate));
+    let short = searched(&policy, "[\"ab\"]");
+    assert_eq!((short.0.effect, short.1), (Effect::Permit, 1_000));
+}
+
+/// The law behind the journal: what a decision read is what it rests on, the budget included.
+#[test]
+fn a_decision_beyond_its_budget_is_made_again_from_its_inputs_alone() {
+    let asks = (100..200).map(|n| Ask::Matches(format!("[ab]*a[ab]{{20}}c{n}")));
+    let policy = asking(RuleEffect::Deny, asks);
+    let text = format!("\"{}\"", "ab".repeat(SEARCHED_BYTES_MAX / 2));
+    let (decision, _) = searched(&policy, &text);
+    let input = decision.inputs.first().unwrap();
+    assert_eq!((decision.inputs.len(), &*input.field), (1, "args.path"));
+    let (again, _) = searched(&policy, input.value.as_deref().unwrap());
+    assert_eq!(again, decision);
 }
 
 #[test]

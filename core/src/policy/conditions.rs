@@ -2,7 +2,8 @@
 //!
 //! Invariants: a test is put at most once in a decision; what decides a condition ends it; of a condition that may
 //! apply every test is put, so that what is missing does not depend on the order of operands; nothing here can fail:
-//! what cannot be told is [`Truth::Maybe`].
+//! what cannot be told is [`Truth::Maybe`]. Work that grows with a call's values is taken from the decision's budget
+//! first; where it does not fit, nobody looks, and the test is *maybe*, never *no*.
 
 use crate::decimal::Decimal;
 use crate::json::{Object, Value};
@@ -10,9 +11,9 @@ use crate::policy::artifact::{
     Ask, CALCULATION_DEPTH_MAX, CONDITION_DEPTH_MAX, Field, Literal, Op, Order, Relation, Step,
     Test,
 };
-use crate::policy::facts::{Facts, Operand};
+use crate::policy::facts::{self, Facts, Operand};
 use crate::policy::globs;
-use crate::policy::scratch::Scratch;
+use crate::policy::scratch::{Budget, Scratch};
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
@@ -41,11 +42,21 @@ impl Truth {
     }
 }
 
+/// Bytes of a text whose characters are counted in one step: many at once.
+const COUNTED_BYTES_PER_STEP: usize = 16;
+/// Steps of looking for one argument in a schema.
+const SCHEMA_ARGUMENT_STEPS: usize = 4;
+/// Steps of an operation on numbers of up to 18 digits that lie near each other, and on others, of up to a thousand.
+const SHORT_OPERATION_STEPS: usize = 64;
+const LONG_OPERATION_STEPS: usize = 4_096;
+
 /// What a field is found to be.
 #[derive(Debug, Clone)]
 pub(crate) enum Found<'q> {
     Present(Operand<'q>),
     Absent,
+    /// To work it out does not fit into the decision's budget: every test of it is *maybe*.
+    Beyond,
     /// Absent, and a closed schema says that there is no such argument: every test of it is *no*.
     Undeclared,
 }
@@ -119,20 +130,30 @@ impl<'q> Asking<'_, 'q> {
         if let Ask::CompareField(relation, other) = ask {
             return match (found, self.find(*other)) {
                 (Found::Undeclared, _) | (_, Found::Undeclared) => Truth::No,
-                (Found::Present(a), Found::Present(b)) => relate(*relation, &a, &b),
+                (Found::Present(a), Found::Present(b)) => {
+                    relate(*relation, &a, &b, &mut self.seen.budget).unwrap_or(Truth::Maybe)
+                }
                 _ => Truth::Maybe,
             };
         }
         match (ask, found) {
             (_, Found::Undeclared) | (Ask::Has, Found::Absent) => Truth::No,
-            (_, Found::Absent) => Truth::Maybe,
+            (_, Found::Absent | Found::Beyond) => Truth::Maybe,
             (Ask::Has, Found::Present(_)) => Truth::Yes,
             (Ask::Matches(_), Found::Present(Operand::String(text))) => {
-                let found = rules.expression(number).and_then(|it| it.is_match(text));
-                found.map_or(Truth::Maybe, Truth::of)
+                self.search(number, text).unwrap_or(Truth::Maybe)
             }
-            (ask, Found::Present(operand)) => simple(ask, &operand),
+            (ask, Found::Present(operand)) => {
+                simple(ask, &operand, &mut self.seen.budget).unwrap_or(Truth::Maybe)
+            }
         }
+    }
+
+    /// Looks for a test's expression; `None`: the text is too long for it, or for what is left of the budget.
+    fn search(&mut self, number: u32, text: &str) -> Option<Truth> {
+        let expression = self.facts.rules.expression(number)?;
+        self.seen.budget.take(expression.steps(text)?)?;
+        expression.is_match(text).map(Truth::of)
     }
 
     /// Reads a field, and notes it.
@@ -144,22 +165,48 @@ impl<'q> Asking<'_, 'q> {
             return self.calculate(steps);
         }
         self.seen.note_read(number);
+        if let Some(text) = self.facts.measured(field)
+            && self
+                .seen
+                .budget
+                .take(text.len() / COUNTED_BYTES_PER_STEP)
+                .is_none()
+        {
+            return Found::Beyond;
+        }
         match self.facts.value(field) {
             Some(operand) => Found::Present(operand),
-            None if self.facts.is_undeclared(field, &self.seen.closed) => Found::Undeclared,
+            None if self.is_undeclared(field) => Found::Undeclared,
             None => Found::Absent,
         }
+    }
+
+    /// Whether a closed schema says that there is no such argument. Beyond the budget nobody looks, and it is only absent:
+    /// *maybe* instead of *no*.
+    fn is_undeclared(&mut self, field: &Field) -> bool {
+        let schemas = &self.facts.rules.policy.schemas;
+        self.seen.closed.iter().any(|at| {
+            schemas.get(*at as usize).is_some_and(|schema| {
+                let steps = schema.arguments.len() * SCHEMA_ARGUMENT_STEPS;
+                self.seen.budget.take(steps).is_some() && facts::is_undeclared(field, schema)
+            })
+        })
     }
 
     /// Exact, or absent. Every part is read, whatever the others are.
     fn calculate(&mut self, steps: &'q [Step]) -> Found<'q> {
         let mut stack = [const { None::<Cow<'_, Decimal>> }; CALCULATION_DEPTH_MAX];
-        let (mut used, mut undeclared) = (0_usize, false);
+        let (mut used, mut undeclared, mut beyond) = (0_usize, false, false);
         for step in steps {
-            let operate = |stack: &mut [Option<Cow<'_, Decimal>>], by: Arithmetic| {
+            let budget = &mut self.seen.budget;
+            let mut operate = |stack: &mut [Option<Cow<'_, Decimal>>], by: Arithmetic| {
                 let taken = |at: Option<usize>| stack.get(at?)?.as_deref();
-                let (a, b) = (taken(used.checked_sub(2)), taken(used.checked_sub(1)));
-                a.zip(b).and_then(|(a, b)| by(a, b)).map(Cow::Owned)
+                let (a, b) = (taken(used.checked_sub(2))?, taken(used.checked_sub(1))?);
+                if budget.take(operation_steps(a, b)).is_none() {
+                    beyond = true;
+                    return None;
+                }
+                by(a, b).map(Cow::Owned)
             };
             let value = match step {
                 Step::Number(number) => Some(Cow::Borrowed(number)),
@@ -167,6 +214,10 @@ impl<'q> Asking<'_, 'q> {
                     Found::Present(Operand::Number(number)) => Some(number),
                     Found::Undeclared => {
                         undeclared = true;
+                        None
+                    }
+                    Found::Beyond => {
+                        beyond = true;
                         None
                     }
                     Found::Present(_) | Found::Absent => None,
@@ -188,6 +239,7 @@ impl<'q> Asking<'_, 'q> {
         let [result, ..] = stack;
         match result {
             _ if undeclared => Found::Undeclared,
+            _ if beyond => Found::Beyond,
             Some(number) if used == 1 => Found::Present(Operand::Number(number)),
             _ => Found::Absent,
         }
@@ -216,7 +268,7 @@ impl<'q> Asking<'_, 'q> {
             let Some(side) = side else { continue };
             match self.find(side) {
                 Found::Present(operand) if relation.is_none_or(|it| fits(it, left, &operand)) => {}
-                Found::Present(_) => {
+                Found::Present(_) | Found::Beyond => {
                     self.note_parts(side);
                     found_one = true;
                 }
@@ -280,7 +332,10 @@ impl<'q> Asking<'_, 'q> {
                 return;
             };
             let both = a.zip(b);
-            let result = both.as_ref().and_then(|(a, b)| by(a, b));
+            let result = both.as_ref().and_then(|(a, b)| {
+                self.seen.budget.take(operation_steps(a, b))?;
+                by(a, b)
+            });
             if both.is_some() && result.is_none() {
                 for part in parts(steps.get(from..at).unwrap_or_default()) {
                     self.seen.note_missing(part);
@@ -292,6 +347,14 @@ impl<'q> Asking<'_, 'q> {
 }
 
 type Arithmetic = fn(&Decimal, &Decimal) -> Option<Decimal>;
+
+const fn operation_steps(a: &Decimal, b: &Decimal) -> usize {
+    if a.is_short_with(b) {
+        SHORT_OPERATION_STEPS
+    } else {
+        LONG_OPERATION_STEPS
+    }
+}
 
 fn parts(steps: &[Step]) -> impl Iterator<Item = u32> {
     steps.iter().filter_map(|step| match step {
@@ -361,49 +424,80 @@ impl Stack {
     }
 }
 
-/// The tests of one value that need nothing but the value.
-fn simple(ask: &Ask, operand: &Operand<'_>) -> Truth {
-    match (ask, operand) {
+/// The tests of one value that need nothing but the value; `None`: beyond the budget. What reads no more of a value than
+/// the artifact has bytes for it takes nothing.
+fn simple(ask: &Ask, operand: &Operand<'_>, budget: &mut Budget) -> Option<Truth> {
+    Some(match (ask, operand) {
         (Ask::Equals(literal), operand) => equals(operand, literal),
         (Ask::Compare(order, bound), Operand::Number(number)) => {
             Truth::of(holds(*order, (**number).cmp(bound)))
         }
         (Ask::In(list), operand) => is_in(operand, list),
         (Ask::Contains(Literal::String(part)), Operand::String(text)) => {
-            Truth::of(has_part(text, part))
+            Truth::of(has_part(text, part, budget)?)
         }
-        (Ask::Contains(literal), Operand::Array(items)) => {
-            some(items, |item| equals(&item, literal))
-        }
-        (Ask::StartsWith(head), Operand::String(text)) => Truth::of(text.starts_with(head)),
-        (Ask::EndsWith(tail), Operand::String(text)) => Truth::of(text.ends_with(tail)),
+        (Ask::Contains(literal), Operand::Array(items)) => some(items, |item| {
+            budget.take(walk(&item))?;
+            Some(equals(&item, literal))
+        })?,
+        (Ask::StartsWith(head), Operand::String(text)) => Truth::of(starts(text, head, budget)?),
+        (Ask::EndsWith(tail), Operand::String(text)) => Truth::of(ends(text, tail, budget)?),
         (Ask::Glob(glob, pattern), Operand::String(text)) => {
+            budget.take(walk(operand))?;
             Truth::of(globs::matches(*glob, pattern, text))
         }
-        (Ask::AnyGlob(pattern), Operand::Array(items)) => some(items, |item| match item {
-            Operand::String(text) => Truth::of(globs::text(pattern, text)),
-            _ => Truth::Maybe,
-        }),
+        (Ask::AnyGlob(pattern), Operand::Array(items)) => some(items, |item| {
+            budget.take(walk(&item))?;
+            Some(match item {
+                Operand::String(text) => Truth::of(globs::text(pattern, text)),
+                _ => Truth::Maybe,
+            })
+        })?,
         (Ask::IsTrue, Operand::Bool(value)) => Truth::of(*value),
         _ => Truth::Maybe,
+    })
+}
+
+/// Steps of a walk through a value that is no list or object: its bytes, and one.
+const fn walk(operand: &Operand<'_>) -> usize {
+    match operand {
+        Operand::String(text) => text.len() + 1,
+        _ => 1,
     }
 }
 
-/// Both are UTF-8, so bytes are found only where characters are.
-fn has_part(text: &str, part: &str) -> bool {
-    memchr::memmem::find(text.as_bytes(), part.as_bytes()).is_some()
+fn starts(text: &str, head: &str, budget: &mut Budget) -> Option<bool> {
+    budget.take(head.len().min(text.len()))?;
+    Some(text.starts_with(head))
 }
 
-/// Whether it holds of some element; of `null` nothing can be told.
-fn some<'a>(items: &'a [Value], holds: impl Fn(Operand<'a>) -> Truth) -> Truth {
+fn ends(text: &str, tail: &str, budget: &mut Budget) -> Option<bool> {
+    budget.take(tail.len().min(text.len()))?;
+    Some(text.ends_with(tail))
+}
+
+/// Both are UTF-8, so bytes are found only where characters are.
+fn has_part(text: &str, part: &str, budget: &mut Budget) -> Option<bool> {
+    budget.take(text.len() + 1)?;
+    Some(memchr::memmem::find(text.as_bytes(), part.as_bytes()).is_some())
+}
+
+/// Whether it holds of some element; of `null` nothing can be told. The first element beyond the budget ends it.
+fn some<'a>(
+    items: &'a [Value],
+    mut holds: impl FnMut(Operand<'a>) -> Option<Truth>,
+) -> Option<Truth> {
     let mut truth = Truth::No;
     for item in items {
-        truth = truth.max(Operand::of(item).map_or(Truth::Maybe, &holds));
+        truth = truth.max(match Operand::of(item) {
+            Some(operand) => holds(operand)?,
+            None => Truth::Maybe,
+        });
         if truth == Truth::Yes {
             break;
         }
     }
-    truth
+    Some(truth)
 }
 
 /// A value of another type is *maybe*: `"80"` may be meant as 80.
@@ -456,61 +550,85 @@ fn fits(relation: Relation, left: bool, operand: &Operand<'_>) -> bool {
     }
 }
 
-fn relate(relation: Relation, a: &Operand<'_>, b: &Operand<'_>) -> Truth {
-    match (relation, a, b) {
-        (Relation::Equal, a, b) => same(a, b),
+/// `None`: beyond the budget.
+fn relate(
+    relation: Relation,
+    a: &Operand<'_>,
+    b: &Operand<'_>,
+    budget: &mut Budget,
+) -> Option<Truth> {
+    Some(match (relation, a, b) {
+        (Relation::Equal, a, b) => same(a, b, budget)?,
         (Relation::Order(order), Operand::Number(a), Operand::Number(b)) => {
             Truth::of(holds(order, a.cmp(b)))
         }
-        (Relation::Contains, Operand::Array(items), b) => some(items, |item| same(&item, b)),
-        (Relation::Contains, Operand::String(a), Operand::String(b)) => Truth::of(has_part(a, b)),
-        (Relation::StartsWith, Operand::String(a), Operand::String(b)) => {
-            Truth::of(a.starts_with(b))
+        (Relation::Contains, Operand::Array(items), b) => {
+            some(items, |item| same(&item, b, budget))?
         }
-        (Relation::EndsWith, Operand::String(a), Operand::String(b)) => Truth::of(a.ends_with(b)),
+        (Relation::Contains, Operand::String(a), Operand::String(b)) => {
+            Truth::of(has_part(a, b, budget)?)
+        }
+        (Relation::StartsWith, Operand::String(a), Operand::String(b)) => {
+            Truth::of(starts(a, b, budget)?)
+        }
+        (Relation::EndsWith, Operand::String(a), Operand::String(b)) => {
+            Truth::of(ends(a, b, budget)?)
+        }
         _ => Truth::Maybe,
-    }
+    })
 }
 
-fn same(a: &Operand<'_>, b: &Operand<'_>) -> Truth {
-    match (a, b) {
+fn same(a: &Operand<'_>, b: &Operand<'_>, budget: &mut Budget) -> Option<Truth> {
+    budget.take(walk(a).min(walk(b)))?;
+    Some(match (a, b) {
         (Operand::Bool(a), Operand::Bool(b)) => Truth::of(a == b),
         (Operand::Number(a), Operand::Number(b)) => Truth::of(a == b),
         (Operand::String(a), Operand::String(b)) => Truth::of(a == b),
         (Operand::Array(a), Operand::Array(b)) if a.len() != b.len() => Truth::No,
-        (Operand::Array(a), Operand::Array(b)) => all(a
-            .iter()
-            .zip(*b)
-            .map(|(a, b)| same_members(Some(a), Some(b)))),
-        (Operand::Object(a), Operand::Object(b)) => same_objects(a, b),
+        (Operand::Array(a), Operand::Array(b)) => {
+            let mut truth = Truth::Yes;
+            for (a, b) in a.iter().zip(*b) {
+                truth = truth.min(same_members(a, b, budget)?);
+                if truth == Truth::No {
+                    break;
+                }
+            }
+            truth
+        }
+        (Operand::Object(a), Operand::Object(b)) => same_objects(a, b, budget)?,
         _ => Truth::Maybe,
-    }
+    })
 }
 
-fn same_objects(a: &Object, b: &Object) -> Truth {
-    let of_a = all(a
-        .iter()
-        .map(|(key, value)| same_members(Some(value), b.get(key))));
-    // What both have was compared.
-    let more_in_b = b.iter().any(|(key, _)| a.get(key).is_none());
-    if more_in_b {
-        of_a.min(Truth::Maybe)
-    } else {
-        of_a
+fn same_objects(a: &Object, b: &Object, budget: &mut Budget) -> Option<Truth> {
+    let (mut truth, mut common) = (Truth::Yes, 0);
+    for (key, value) in a.iter() {
+        budget.take(key.len() + 1)?;
+        let Some(other) = b.get(key) else {
+            truth = truth.min(Truth::Maybe);
+            continue;
+        };
+        common += 1;
+        truth = truth.min(same_members(value, other, budget)?);
+        if truth == Truth::No {
+            return Some(Truth::No);
+        }
     }
+    let more_in_b = b.len() > common;
+    Some(if more_in_b {
+        truth.min(Truth::Maybe)
+    } else {
+        truth
+    })
 }
 
 /// What is absent inside of a value, or of another type there, is no more told apart than outside: `["80"]` may be
 /// meant as `[80]`.
-fn same_members(a: Option<&Value>, b: Option<&Value>) -> Truth {
-    match (a.and_then(Operand::of), b.and_then(Operand::of)) {
-        (Some(a), Some(b)) => same(&a, &b),
-        _ => Truth::Maybe,
+fn same_members(a: &Value, b: &Value, budget: &mut Budget) -> Option<Truth> {
+    match (Operand::of(a), Operand::of(b)) {
+        (Some(a), Some(b)) => same(&a, &b, budget),
+        _ => Some(Truth::Maybe),
     }
-}
-
-fn all(truths: impl Iterator<Item = Truth>) -> Truth {
-    truths.min().unwrap_or(Truth::Yes)
 }
 
 fn holds(order: Order, found: Ordering) -> bool {

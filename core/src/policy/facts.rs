@@ -133,20 +133,27 @@ impl<'q> Facts<'q> {
         }
     }
 
-    /// Whether one of these schemas, which are closed, has no such argument: then it is not there, and no door could
-    /// have supplied it.
-    pub(crate) fn is_undeclared(&self, field: &Field, closed: &[u32]) -> bool {
-        let purpose = [PURPOSE.to_owned()];
-        let path: &[String] = match field {
-            Field::Args(path) | Field::Length(path) => path,
-            Field::Purpose => &purpose,
-            _ => return false,
+    /// The text whose characters a field counts, if it counts those of one.
+    pub(crate) fn measured(&self, field: &Field) -> Option<&'q str> {
+        let Field::Length(path) = field else {
+            return None;
         };
-        let schemas = &self.rules.policy.schemas;
-        closed
-            .iter()
-            .filter_map(|at| schemas.get(*at as usize))
-            .any(|schema| !schema.declares(path))
+        match argument(self.question.attested.call().arguments(), path)? {
+            Operand::String(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// Whether this schema, which is closed, has no such argument: then it is not there, and no door could have supplied it.
+pub(crate) fn is_undeclared(field: &Field, schema: &ToolSchema) -> bool {
+    match field {
+        Field::Args(path) | Field::Length(path) => !schema.declares(path),
+        Field::Purpose => {
+            let mut arguments = schema.arguments.iter();
+            !arguments.any(|known| known.path.first().is_some_and(|name| name == PURPOSE))
+        }
+        _ => false,
     }
 }
 

@@ -120,7 +120,7 @@ impl Keyed {
                 }
                 lists.draw(self.all_texts, asking.seen);
             }
-            Found::Present(_) | Found::Absent => {
+            Found::Present(_) | Found::Absent | Found::Beyond => {
                 lists.draw(self.all_texts, asking.seen);
                 lists.draw(self.all_numbers, asking.seen);
             }

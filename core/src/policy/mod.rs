@@ -19,7 +19,7 @@ pub mod windows;
 pub use conditions::Truth;
 pub use facts::Supposed;
 pub use judge::Verdict;
-pub use scratch::Scratch;
+pub use scratch::{SEARCH_STEPS_MAX, Scratch};
 
 use crate::policy::artifact::{
     AgentPolicy, Artifact, ArtifactInvalid, Expression, Field, Op, Runtime,

@@ -1,11 +1,32 @@
 //! What one decision notes while it is made, in memory that the next one uses again.
 //!
-//! Invariant: [`Scratch::begin`] makes everything in it stale at once, by a new stamp; so no decision sees another's
-//! notes, and what was allocated stays.
+//! Invariants: [`Scratch::begin`] makes everything in it stale at once, by a new stamp; so no decision sees another's
+//! notes, and what was allocated stays. The work that grows with a call's values is bounded by the [`Budget`], which
+//! every decision begins with whole.
 
 use crate::policy::conditions::Truth;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+
+/// Steps of search work in one decision. A step is about two nanoseconds on the machine of `docs/performance.md`: a byte
+/// looked up in a table. So all searches of one decision together take about a tenth of a second at worst, in which
+/// nobody else is served; a hundred small expressions on 32 KiB of text take a fifteenth of it.
+pub const SEARCH_STEPS_MAX: u64 = 50_000_000;
+
+/// What is left of a decision's search work: counted in steps and not in time, so that the same call comes to the same
+/// decision on every machine.
+#[derive(Debug, Default)]
+pub(crate) struct Budget(u64);
+
+impl Budget {
+    /// Takes that many steps; `None`, and takes none, where fewer are left: then nothing is searched, and what was asked
+    /// is *maybe*.
+    #[must_use]
+    pub(crate) fn take(&mut self, steps: usize) -> Option<()> {
+        self.0 = self.0.checked_sub(u64::try_from(steps).ok()?)?;
+        Some(())
+    }
+}
 
 /// Memory for decisions, one after the other. It grows to what the largest policy needed and is then not allocated
 /// again.
@@ -27,6 +48,8 @@ pub struct Scratch {
     pub(crate) possible: Vec<u32>,
     /// Places of the closed schemas that speak of the tool.
     pub(crate) closed: Vec<u32>,
+    /// What these searches may still cost.
+    pub(crate) budget: Budget,
     /// Lists of rules that are still to be asked, the one with the lowest rank on top.
     pub(crate) drawn: BinaryHeap<Reverse<Cursor>>,
 }
@@ -62,6 +85,7 @@ impl Scratch {
         self.missing.clear();
         self.possible.clear();
         self.closed.clear();
+        self.budget = Budget(SEARCH_STEPS_MAX);
         self.drawn.clear();
     }
 

@@ -62,7 +62,12 @@ pub fn trace<'p>(
         state,
     };
     let mut scratch = Scratch::default();
-    let mut asking = Asking::begin(facts, &mut scratch);
+    // The decision itself comes first: its tests keep the truth, and its searches the budget, that they had there.
+    let _ = policy.judge(question, state, &mut scratch)?;
+    let mut asking = Asking {
+        facts,
+        seen: &mut scratch,
+    };
     let numbered = || (0..).zip(&rules.policy.rules);
     let hard = numbered().filter(|(_, rule)| rule.effect == RuleEffect::DenyHard);
     let others = numbered().filter(|(_, rule)| rule.effect != RuleEffect::DenyHard);
@@ -147,7 +152,7 @@ impl<'q> Asking<'_, 'q> {
             undeclared: matches!(found, Found::Undeclared),
             value: match found {
                 Found::Present(operand) => Some(operand.canonical()),
-                Found::Absent | Found::Undeclared => None,
+                Found::Absent | Found::Undeclared | Found::Beyond => None,
             },
         }]
     }

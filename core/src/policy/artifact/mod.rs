@@ -6,14 +6,15 @@
 
 pub mod capabilities;
 mod check;
+mod expression;
 mod model;
 
+pub use expression::{Expression, ExpressionInvalid};
 pub use model::*;
 
 use crate::call::NameInvalid;
 use crate::json;
 use crate::policy::pattern::PatternInvalid;
-use regex::{Regex, RegexBuilder};
 use sha2::{Digest, Sha256};
 use std::fmt;
 
@@ -53,32 +54,13 @@ pub const TEXT_BYTES_MAX: usize = 4_096;
 pub const LONG_TEXT_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of a regular expression's source.
 pub const EXPRESSION_BYTES_MAX: usize = 4_096;
-/// What one compiled regular expression may be, from small to large. The work of a search is at worst its bytes times
-/// those of the text; so what is larger searches shorter texts. The longest search that was found took 63 ms
-/// (`docs/performance.md`).
-pub const EXPRESSION_SIZES: [ExpressionSize; 4] = [
-    ExpressionSize {
-        compiled_bytes_max: 4 * 1024,
-        text_bytes_max: 32 * 1024,
-        weight: 1,
-    },
-    ExpressionSize {
-        compiled_bytes_max: 16 * 1024,
-        text_bytes_max: 32 * 1024,
-        weight: 4,
-    },
-    // One `\w`, which knows the letters of every script.
-    ExpressionSize {
-        compiled_bytes_max: 64 * 1024,
-        text_bytes_max: 8 * 1024,
-        weight: 4,
-    },
-    ExpressionSize {
-        compiled_bytes_max: 256 * 1024,
-        text_bytes_max: 2 * 1024,
-        weight: 4,
-    },
-];
+/// Bytes of a compiled regular expression's automaton: some ten classes of letters of every script.
+pub const EXPRESSION_COMPILED_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of the table that a small expression is worked out to, in which a byte of text is one step: some hundred states.
+/// One that would need a larger table is searched state by state.
+pub const EXPRESSION_TABLE_BYTES_MAX: usize = 16 * 1024;
+/// Longest text that `matches` searches, bytes; of a longer one the answer is *maybe*.
+pub const SEARCHED_BYTES_MAX: usize = 32 * 1024;
 /// Weights of one agent's expressions together: bounds their memory and the time of loading them.
 pub const EXPRESSION_WEIGHT_MAX: usize = 4_096;
 /// Fields of one agent: each decision has a place for each.
@@ -212,8 +194,8 @@ pub enum Fault {
     Expression {
         /// As written.
         expression: String,
-        /// Why; the engine's words.
-        source: Box<regex::Error>,
+        /// Why.
+        source: ExpressionInvalid,
     },
 }
 
@@ -253,66 +235,18 @@ pub fn digest(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// A size of compiled regular expressions, and what goes with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ExpressionSize {
-    /// Bytes of the automaton.
-    pub compiled_bytes_max: usize,
-    /// Longest text that it searches, bytes; of a longer one the answer is *maybe*.
-    pub text_bytes_max: usize,
-    /// What it counts towards [`EXPRESSION_WEIGHT_MAX`].
-    pub weight: usize,
-}
-
-/// A regular expression that is ready to search.
-#[derive(Debug, Clone)]
-pub struct Expression {
-    regex: Regex,
-    size: ExpressionSize,
-}
-
-impl Expression {
-    /// Whether it is found in a text; `None`: the text is too long for it.
-    pub fn is_match(&self, text: &str) -> Option<bool> {
-        (text.len() <= self.size.text_bytes_max).then(|| self.regex.is_match(text))
-    }
-
-    /// What it costs.
-    pub const fn size(&self) -> ExpressionSize {
-        self.size
-    }
-}
-
 /// Compiles an expression of an agent's test, within the limits that every artifact keeps.
 ///
 /// # Errors
 /// It does not compile, or becomes too large.
 pub fn compile_expression(agent: &str, source: &str) -> Result<Expression, ArtifactInvalid> {
-    let of_size = |size: ExpressionSize| {
-        let regex = RegexBuilder::new(source)
-            .size_limit(size.compiled_bytes_max)
-            .build()?;
-        Ok(Expression { regex, size })
-    };
-    let refused = |error: regex::Error| {
-        let fault = Fault::Expression {
+    Expression::new(source).map_err(|fault| ArtifactInvalid::Content {
+        place: place_of(agent),
+        fault: Fault::Expression {
             expression: source.to_owned(),
-            source: Box::new(error),
-        };
-        ArtifactInvalid::Content {
-            place: place_of(agent),
-            fault,
-        }
-    };
-    let [smallest, larger @ ..] = EXPRESSION_SIZES;
-    let mut found = of_size(smallest);
-    for size in larger {
-        if !matches!(found, Err(regex::Error::CompiledTooBig(_))) {
-            break;
-        }
-        found = of_size(size);
-    }
-    found.map_err(refused)
+            source: fault,
+        },
+    })
 }
 
 /// Compiles the expressions of an agent's tests; none for a test without one.
@@ -325,7 +259,7 @@ pub(crate) fn compile_expressions(
             return Ok(None);
         };
         let expression = compile_expression(&agent.name, source)?;
-        weight += expression.size.weight;
+        weight += expression.weight();
         if weight > EXPRESSION_WEIGHT_MAX {
             let fault = Fault::TooMany {
                 what: "regular expressions, the larger ones counted four times",
@@ -748,22 +682,86 @@ mod tests {
     }
 
     #[test]
-    fn larger_expressions_search_shorter_texts_and_weigh_more() {
-        let size = |source: &str| compile_expression("", source).unwrap().size();
-        assert_eq!(size("^(USD|EUR)$").text_bytes_max, 32 * 1024);
-        assert_eq!(size(r"^\w+$").text_bytes_max, 8 * 1024);
-        assert_eq!(size(r"\w+@\w+\.com").text_bytes_max, 2 * 1024);
-        assert!(compile_expression("", &r"\w+-".repeat(9)).is_err());
+    fn a_small_expression_costs_a_step_for_each_byte_and_others_as_many_as_they_have_places() {
+        let of = |source: &str| {
+            let expression = compile_expression("", source).unwrap();
+            (expression.steps("").unwrap(), expression.weight())
+        };
+        assert_eq!(of("^(USD|EUR)$"), (1, 1));
+        // A space of any script: a table of more than 4 KiB.
+        assert_eq!(of(r"rm\s+-rf"), (1, 4));
+        // Words of any script have no table: two letters, and each of them and of the boundaries is a place.
+        assert_eq!(of(r"\brm\b"), (4 * 16, 1));
+        assert_eq!(of(r"^\w+$"), ((1 + 4 + 1 + 1) * 16, 4));
+        assert_eq!(of("[ab]*a[ab]{20}c"), ((2 + 1 + 20 * 2 + 1) * 16, 1));
+        assert_eq!(of("[ab]*a[ab]{900}c"), ((2 + 1 + 900 * 2 + 1) * 16, 4));
+        assert_eq!(of(r"(?:a|\b){100}"), (100 * (1 + 1 + 1 + 1 + 1) * 16, 4));
+        let long = "x".repeat(SEARCHED_BYTES_MAX + 1);
+        let expression = compile_expression("", "^y").unwrap();
+        assert_eq!(
+            (expression.steps(&long), expression.is_match(&long)),
+            (None, None)
+        );
+    }
+
+    #[test]
+    fn the_expressions_of_an_agent_weigh_together_no_more_than_their_limit() {
+        assert!(compile_expression("", &r"\w+-".repeat(20)).is_err());
         let encodes = |expressions: usize| {
             let mut artifact = sound();
-            let asks = (0..expressions).map(|n| Ask::Matches(format!("(?:abcdefghij{n}){{20}}")));
+            let asks = (0..expressions).map(|n| Ask::Matches(format!(r"^rm\s+-{n}")));
             agent(&mut artifact).tests = asks.map(|ask| Test { field: 0, ask }).collect();
             rule(&mut artifact).condition.clear();
             encode(&artifact)
         };
-        let weight = size("(?:abcdefghij100){20}").weight;
-        assert_eq!(weight, 4);
+        assert_eq!(compile_expression("", r"^rm\s+-100").unwrap().weight(), 4);
+        assert!(encodes(EXPRESSION_WEIGHT_MAX / 4 - 20).is_ok());
         assert!(encodes(EXPRESSION_WEIGHT_MAX / 4 + 1).is_err());
+    }
+
+    /// Every engine finds what the plain one does, also in letters of several bytes and between them.
+    #[test]
+    fn tables_and_states_find_what_the_regex_crate_finds() {
+        let sources = [
+            "",
+            "^",
+            "$",
+            "^$",
+            "a",
+            "ä",
+            "^a|b$",
+            r"\b",
+            r"\Bä",
+            r"(?i)Ä",
+            r"^\w+$",
+            r"\d{2}",
+            "[^ä]",
+            ".",
+            r"(?s).$",
+            r"(?m)^b$",
+            r"\s",
+            "(?:a|b)*a(?:a|b){8}",
+            "[ab]*a[ab]{20}c",
+            r"\brm\b",
+            "a{0}",
+            "(?-u:\\B)ä",
+            "[[:alpha:]]+ä$",
+        ];
+        let texts = [
+            "", "a", "b", "ä", "Ä", "ab", "aä", "ä a", "rm -rf", "a\nb\n", "12", "१२", " ",
+            "\u{a0}", "語", "abab", "a\n",
+        ];
+        for source in sources {
+            let ours = compile_expression("", source).unwrap();
+            let plain = regex::Regex::new(source).unwrap();
+            for text in texts {
+                assert_eq!(
+                    ours.is_match(text),
+                    Some(plain.is_match(text)),
+                    "{source:?} in {text:?}"
+                );
+            }
+        }
     }
 
     #[test]
