@@ -7,16 +7,12 @@
 //! Invariant: what an expression becomes, and what it costs, is a function of its source alone: no time is measured and
 //! nothing is kept from one search that another one's cost depends on.
 
+use super::table::Table;
 use super::{EXPRESSION_COMPILED_BYTES_MAX, EXPRESSION_TABLE_BYTES_MAX, SEARCHED_BYTES_MAX};
-use regex_automata::dfa::{Automaton, StartKind, dense};
-use regex_automata::nfa::thompson::{Compiler, Config, NFA, WhichCaptures};
-use regex_automata::{Anchored, Input, meta};
+use regex_automata::meta;
+use regex_automata::nfa::thompson::{Compiler, Config, WhichCaptures};
 use regex_syntax::hir::{Class, Hir, HirKind};
 
-/// Memory that working out a table may take, as a multiple of the table.
-const TABLE_WORK_FACTOR: usize = 4;
-/// States of an automaton beyond which no table is tried: hardly any would fit.
-const TABLE_STATES_MAX: usize = 512;
 /// Steps that a byte costs for each place of an expression: 32 ns for each was the most that was found.
 const STEPS_PER_PLACE: usize = 16;
 /// Places that a class counts for: one in which a letter is one byte, and one of letters of several bytes.
@@ -52,7 +48,7 @@ pub struct Expression {
 
 #[derive(Debug, Clone)]
 enum Engine {
-    Table(Box<dense::DFA<Vec<u32>>>),
+    Table(Table),
     States(Box<meta::Regex>),
 }
 
@@ -75,11 +71,11 @@ impl Expression {
                 LARGE_WEIGHT
             }
         };
-        if let Some(table) = table(&automaton) {
+        if let Some(table) = Table::new(&automaton, EXPRESSION_TABLE_BYTES_MAX) {
             return Ok(Expression {
-                weight: weight_of(table.memory_usage()),
+                weight: weight_of(table.bytes()),
                 steps_per_byte: 1,
-                engine: Engine::Table(Box::new(table)),
+                engine: Engine::Table(table),
             });
         }
         let engine = meta::Regex::builder()
@@ -99,11 +95,7 @@ impl Expression {
             return None;
         }
         match &self.engine {
-            Engine::Table(table) => {
-                let input = Input::new(text).anchored(Anchored::No).earliest(true);
-                // No table that is made here gives up.
-                Some(table.try_search_fwd(&input).ok()?.is_some())
-            }
+            Engine::Table(table) => Some(table.is_match(text)),
             Engine::States(engine) => Some(engine.is_match(text)),
         }
     }
@@ -118,20 +110,6 @@ impl Expression {
     pub const fn weight(&self) -> usize {
         self.weight
     }
-}
-
-/// The automaton as a table, if it has a small one.
-fn table(automaton: &NFA) -> Option<dense::DFA<Vec<u32>>> {
-    if automaton.states().len() > TABLE_STATES_MAX {
-        return None;
-    }
-    let config = dense::Config::new()
-        .start_kind(StartKind::Unanchored)
-        .accelerate(false)
-        .dfa_size_limit(Some(EXPRESSION_TABLE_BYTES_MAX))
-        .determinize_size_limit(Some(TABLE_WORK_FACTOR * EXPRESSION_TABLE_BYTES_MAX));
-    let builder = dense::Builder::new().configure(config).clone();
-    builder.build_from_nfa(automaton).ok()
 }
 
 /// Every choice is made here, so that another crate's choice of features changes nothing.
@@ -173,5 +151,47 @@ fn is_of_bytes(class: &Class) -> bool {
     match class {
         Class::Bytes(_) => true,
         Class::Unicode(class) => class.ranges().iter().all(|range| range.end().is_ascii()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Expressions of letters of one byte and of several, classes, anchors, and everything that combines them.
+    fn source() -> impl Strategy<Value = String> {
+        let leaves = [
+            "a", "b", "ä", "[ab]", "[^a]", ".", "^", "$", "", r"\s", "(?m:^)", r"\b", "(?i)Ä",
+            r"\w",
+        ];
+        let leaf = prop::sample::select(leaves.to_vec()).prop_map(str::to_owned);
+        leaf.prop_recursive(4, 12, 2, |inner| {
+            let two = (inner.clone(), inner.clone());
+            prop_oneof![
+                two.clone().prop_map(|(a, b)| format!("{a}{b}")),
+                two.prop_map(|(a, b)| format!("(?:{a}|{b})")),
+                (
+                    inner,
+                    prop::sample::select(vec!["*", "+", "?", "{2}", "{0,3}", "*?"])
+                )
+                    .prop_map(|(a, times)| format!("(?:{a}){times}")),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #[test]
+        fn an_expression_finds_what_the_regex_crate_finds(
+            source in source(),
+            texts in prop::collection::vec("[abäÄ \n]{0,8}", 8),
+        ) {
+            let ours = Expression::new(&source).unwrap();
+            let plain = regex::Regex::new(&source).unwrap();
+            for text in texts {
+                prop_assert_eq!(ours.is_match(&text), Some(plain.is_match(&text)), "{:?}", text);
+            }
+        }
     }
 }

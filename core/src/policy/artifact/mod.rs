@@ -8,6 +8,7 @@ pub mod capabilities;
 mod check;
 mod expression;
 mod model;
+mod table;
 
 pub use expression::{Expression, ExpressionInvalid};
 pub use model::*;
@@ -688,8 +689,9 @@ mod tests {
             (expression.steps("").unwrap(), expression.weight())
         };
         assert_eq!(of("^(USD|EUR)$"), (1, 1));
-        // A space of any script: a table of more than 4 KiB.
-        assert_eq!(of(r"rm\s+-rf"), (1, 4));
+        assert_eq!(of(r"(?i)rm\s+-rf"), (1, 1));
+        // A thousand rows of three classes.
+        assert_eq!(of("[ab]*a[ab]{9}c"), (1, 4));
         // Words of any script have no table: two letters, and each of them and of the boundaries is a place.
         assert_eq!(of(r"\brm\b"), (4 * 16, 1));
         assert_eq!(of(r"^\w+$"), ((1 + 4 + 1 + 1) * 16, 4));
@@ -709,12 +711,13 @@ mod tests {
         assert!(compile_expression("", &r"\w+-".repeat(20)).is_err());
         let encodes = |expressions: usize| {
             let mut artifact = sound();
-            let asks = (0..expressions).map(|n| Ask::Matches(format!(r"^rm\s+-{n}")));
+            let asks = (0..expressions).map(|n| Ask::Matches(format!("(?:abcdefghij{n}){{22}}")));
             agent(&mut artifact).tests = asks.map(|ask| Test { field: 0, ask }).collect();
             rule(&mut artifact).condition.clear();
             encode(&artifact)
         };
-        assert_eq!(compile_expression("", r"^rm\s+-100").unwrap().weight(), 4);
+        let one = compile_expression("", "(?:abcdefghij1){22}");
+        assert_eq!(one.unwrap().weight(), 4);
         assert!(encodes(EXPRESSION_WEIGHT_MAX / 4 - 20).is_ok());
         assert!(encodes(EXPRESSION_WEIGHT_MAX / 4 + 1).is_err());
     }
