@@ -3,9 +3,12 @@
 //! Pure. Order counts: a rule that moved is removed and added, because the first match decides.
 #![forbid(unsafe_code)]
 
+use faramesh_core::decimal::Decimal;
 use faramesh_core::policy::artifact::{
     AgentPolicy, Artifact, Datum, Declaration, Mode, Profile, Rule, Runtime, Setting as Declared,
+    Unit,
 };
+use faramesh_policy_compiler::{render_datum, render_kind, render_window};
 use serde::Serialize;
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
@@ -69,14 +72,17 @@ impl Changes {
         self.runtime.is_empty() && self.agents.is_empty()
     }
 
-    /// Settings that were something else before, or are no more. `mode` is one: a plan that weakens it changes something.
-    pub fn settings_changed(&self) -> usize {
-        let agents = self.agents.iter().filter(|a| a.change == Kind::Changed);
-        self.runtime
-            .iter()
-            .chain(agents.flat_map(|agent| &agent.settings))
-            .filter(|setting| setting.before.is_some())
-            .count()
+    /// Settings and blocks added, removed, changed: each that [`between`] found, of new and gone agents too.
+    pub fn setting_counts(&self) -> (usize, usize, usize) {
+        let agents = self.agents.iter().flat_map(|agent| &agent.settings);
+        let all = self.runtime.iter().chain(agents);
+        all.fold((0, 0, 0), |(added, removed, changed), setting| {
+            match (&setting.before, &setting.after) {
+                (None, _) => (added + 1, removed, changed),
+                (_, None) => (added, removed + 1, changed),
+                _ => (added, removed, changed + 1),
+            }
+        })
     }
 
     /// Rules added, removed, changed.
@@ -247,7 +253,7 @@ fn runtime(runtime: &Runtime) -> Vec<(String, String)> {
         ),
         (
             "cold_start_deny_window",
-            format!("{cold_start_deny_window_ms} ms"),
+            milliseconds(*cold_start_deny_window_ms),
         ),
         (
             "agent_enforce_profile",
@@ -260,7 +266,7 @@ fn runtime(runtime: &Runtime) -> Vec<(String, String)> {
         ),
     ];
     facts.extend(
-        reveal_rule.map(|shown| ("reveal", if shown { "rule" } else { "none" }.to_owned())),
+        reveal_rule.map(|shown| ("reveal", if shown { "rule" } else { "nothing" }.to_owned())),
     );
     facts.extend(filled(keep_env).map(|list| ("keep_env", list)));
     facts.extend(filled(allowed_sockets).map(|list| ("allowed_sockets", list)));
@@ -289,8 +295,11 @@ fn facts(agent: &AgentPolicy) -> Vec<(String, String)> {
     for schema in &agent.schemas {
         let argument = |argument: &faramesh_core::policy::artifact::Argument| {
             let required = if argument.required { " required" } else { "" };
-            let kind = format!("{:?}", argument.kind).to_lowercase();
-            format!("{}: {kind}{required}", argument.path.join("."))
+            format!(
+                "{}: {}{required}",
+                argument.path.join("."),
+                render_kind(argument.kind)
+            )
         };
         let mut parts: Vec<String> = schema.arguments.iter().map(argument).collect();
         parts.extend(schema.closed.then(|| "closed".to_owned()));
@@ -356,6 +365,13 @@ fn told_apart(facts: Vec<(String, String)>) -> Vec<(String, String)> {
 
 /// A block as one line.
 fn declared(block: &Declaration) -> (String, String) {
+    if let ("rate_limit", [pattern, window]) = (block.keyword.as_str(), block.labels.as_slice()) {
+        let calls: Vec<String> = block.settings.iter().map(|one| data(&one.values)).collect();
+        return (
+            format!("rate_limit {}", render_datum(pattern)),
+            format!("{} per {}", calls.join(" "), render_window(window)),
+        );
+    }
     let key = match data(&block.labels) {
         labels if labels.is_empty() => block.keyword.clone(),
         labels => format!("{} {labels}", block.keyword),
@@ -373,24 +389,21 @@ fn setting(setting: &Declared) -> String {
 }
 
 fn data(values: &[Datum]) -> String {
-    values.iter().map(datum).collect::<Vec<_>>().join(" ")
+    values
+        .iter()
+        .map(render_datum)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
-fn datum(datum: &Datum) -> String {
-    match datum {
-        Datum::Bool(value) => value.to_string(),
-        Datum::Number(number, unit) => match unit {
-            faramesh_core::policy::artifact::Unit::None => number.to_string(),
-            faramesh_core::policy::artifact::Unit::Money => format!("${number}"),
-            faramesh_core::policy::artifact::Unit::Seconds => format!("{number}s"),
-            faramesh_core::policy::artifact::Unit::Bytes => format!("{number} bytes"),
+/// A time as a policy writes it.
+fn milliseconds(milliseconds: u64) -> String {
+    match (milliseconds / 1_000, milliseconds % 1_000) {
+        (seconds, 0) => match i64::try_from(seconds) {
+            Ok(seconds) => render_datum(&Datum::Number(Decimal::from(seconds), Unit::Seconds)),
+            Err(_) => format!("{seconds}s"),
         },
-        Datum::Text(text) => format!("\"{text}\""),
-        Datum::List(list) => format!(
-            "[{}]",
-            list.iter().map(self::datum).collect::<Vec<_>>().join(", ")
-        ),
-        Datum::Env(name) => format!("env(\"{name}\")"),
+        (seconds, rest) => format!("{seconds}.{rest:03}s"),
     }
 }
 
@@ -490,6 +503,39 @@ mod tests {
     }
 
     #[test]
+    fn blocks_are_counted_and_shown_in_the_units_that_a_policy_is_written_in() {
+        let of = |text: &str| {
+            let text = format!("agent a {{\n  permit x\n{text}}}\n");
+            let source = faramesh_policy_compiler::SourceFile::new("p.fms", text);
+            let outcome = faramesh_policy_compiler::compile(&source, &Default::default());
+            outcome.artifact.unwrap()
+        };
+        let after = of(
+            "budget d { max $5 }\n  rate_limit \"email/*\": 5 per hour\n  session { idle_timeout 5m }\n",
+        );
+        let changes = between(Some(&of("")), &after);
+        assert_eq!(changes.setting_counts(), (3, 0, 0));
+        assert_eq!(changes.rule_counts(), (0, 0, 0));
+        let lines: Vec<String> = changes.agents[0]
+            .settings
+            .iter()
+            .map(|setting| format!("{} {}", setting.key, setting.after.as_deref().unwrap()))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "budget \"d\" max $5",
+                "rate_limit \"email/*\" 5 per hour",
+                "session idle_timeout 5m",
+            ]
+        );
+        assert_eq!(
+            [30_000, 300_000, 1_500].map(milliseconds),
+            ["30s", "5m", "1.500s"]
+        );
+    }
+
+    #[test]
     fn a_weaker_mode_is_shown() {
         let before = policy(&[("a", &[])]);
         let mut after = before.clone();
@@ -503,6 +549,6 @@ mod tests {
                 after: Some("shadow".into())
             }]
         );
-        assert_eq!(changes.settings_changed(), 1);
+        assert_eq!(changes.setting_counts(), (0, 0, 1));
     }
 }

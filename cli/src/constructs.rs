@@ -5,14 +5,113 @@
 #![forbid(unsafe_code)]
 
 use faramesh_core::policy::artifact::{
-    AgentPolicy, Artifact, Field, Runtime, SessionPart, capabilities,
+    AgentPolicy, Artifact, Ask, Field, Op, Rule, Runtime, SessionPart, capabilities,
 };
+use faramesh_policy_compiler::syntax::{Item, ValueKind};
+use faramesh_policy_compiler::{SourceFile, SourceMap, parse};
+use std::collections::BTreeMap;
 
-/// A sentence for each construct that needs a capability which is not there; empty: all is enforced.
-pub fn lacking(artifact: &Artifact, has: &[String]) -> Vec<String> {
-    let mut sentences = Vec::new();
+/// What a daemon of this version enforces.
+pub use faramesh_daemon::store::CAPABILITIES as OF_THIS_VERSION;
+
+/// Where a policy's constructs stand in its file; empty for a policy that came from elsewhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Places {
+    file: String,
+    /// By agent (or `runtime`; empty: the stack) and the word that it starts with, the first line.
+    lines: BTreeMap<(String, String), usize>,
+    /// By agent, the line of each of its rules.
+    rules: BTreeMap<String, Vec<u32>>,
+}
+
+impl Places {
+    /// Of a file that compiled. What an import brought in stands nowhere in it.
+    pub fn of(source: &SourceFile, map: &SourceMap) -> Places {
+        let mut places = Places {
+            file: source.name.clone(),
+            lines: BTreeMap::new(),
+            rules: map.agents.clone(),
+        };
+        places.walk(source, "", &parse(source).0.items);
+        places
+    }
+
+    fn walk(&mut self, source: &SourceFile, holder: &str, items: &[Item]) {
+        for item in items {
+            let before = source.text.get(..item.span().start).unwrap_or_default();
+            let line = 1 + before.matches('\n').count();
+            let mut note = |word: &str| {
+                let key = (holder.to_owned(), word.to_owned());
+                self.lines.entry(key).or_insert(line);
+            };
+            note(&item.word().text);
+            match item {
+                Item::Rule(rule) => rule
+                    .clauses
+                    .iter()
+                    .for_each(|clause| note(&clause.keyword.text)),
+                Item::Block(block) if block.keyword.text == "runtime" => {
+                    self.walk(source, "runtime", &block.items);
+                }
+                Item::Block(block) if block.keyword.text == "agent" => {
+                    let name = block.labels.first().and_then(|label| match &label.kind {
+                        ValueKind::Bare(name) | ValueKind::Text(name) => Some(name.as_str()),
+                        _ => None,
+                    });
+                    self.walk(source, name.unwrap_or_default(), &block.items);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What stands in no agent belongs to every one.
+    fn word(&self, holder: &str, word: &str) -> Option<String> {
+        let line = |holder: &str| self.lines.get(&(holder.to_owned(), word.to_owned()));
+        let line = line(holder).or_else(|| line(""))?;
+        Some(format!("{}:{line}", self.file))
+    }
+
+    fn rule(&self, agent: &str, index: usize) -> Option<String> {
+        let line = self.rules.get(agent)?.get(index)?;
+        Some(format!("{}:{line}", self.file))
+    }
+}
+
+/// A construct that asks for more than there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lacking {
+    /// What it is, in the words of the policy.
+    pub what: String,
+    /// `governance.fms:27`, where it is known.
+    pub place: Option<String>,
+}
+
+impl Lacking {
+    /// ``governance.fms:27: `budget` in agent `x` is not enforced by this daemon``.
+    pub fn sentence(&self) -> String {
+        let place = self.place.as_ref().map(|place| format!("{place}: "));
+        format!(
+            "{}{} is not enforced by this daemon",
+            place.unwrap_or_default(),
+            self.what
+        )
+    }
+
+    /// ``  `budget` in agent `x` (governance.fms:27)``.
+    pub fn placed(&self) -> String {
+        match &self.place {
+            Some(place) => format!("{} ({place})", self.what),
+            None => self.what.clone(),
+        }
+    }
+}
+
+/// Each construct that needs a capability which is not there; empty: all is enforced.
+pub fn lacking<S: AsRef<str>>(artifact: &Artifact, has: &[S], places: &Places) -> Vec<Lacking> {
+    let mut found = Vec::new();
     for capability in &artifact.requires {
-        if has.contains(capability) {
+        if has.iter().any(|own| own.as_ref() == capability) {
             continue;
         }
         let agents: Vec<&AgentPolicy> = artifact
@@ -21,13 +120,13 @@ pub fn lacking(artifact: &Artifact, has: &[String]) -> Vec<String> {
             .filter(|agent| asks(agent).contains(capability))
             .collect();
         if agents.is_empty() {
-            sentences.push(format!("{} is not enforced", of_stack(capability)));
+            found.push(of_stack(capability, places));
         }
         for agent in agents {
-            sentences.push(format!("{} is not enforced", of_agent(capability, agent)));
+            found.push(of_agent(capability, agent, places));
         }
     }
-    sentences
+    found
 }
 
 /// What one agent alone asks for.
@@ -42,38 +141,74 @@ fn asks(agent: &AgentPolicy) -> Vec<String> {
     alone
 }
 
-fn of_stack(capability: &str) -> String {
-    match capability {
-        capabilities::RULES => "any rule".to_owned(),
-        capabilities::MODE_SHADOW => "`mode \"shadow\"` in `runtime`".to_owned(),
-        capabilities::PROFILE_MINIMAL => {
-            "`agent_enforce_profile \"minimal\"` in `runtime`".to_owned()
-        }
+fn of_stack(capability: &str, places: &Places) -> Lacking {
+    let (what, place) = match capability {
+        capabilities::RULES => ("any rule".to_owned(), None),
+        capabilities::MODE_SHADOW => (
+            "`mode \"shadow\"` in `runtime`".to_owned(),
+            places.word("runtime", "mode"),
+        ),
+        capabilities::PROFILE_MINIMAL => (
+            "`agent_enforce_profile \"minimal\"` in `runtime`".to_owned(),
+            places.word("runtime", "agent_enforce_profile"),
+        ),
         _ => match capability.split_once('.') {
-            Some(("runtime", key)) => format!("`{key}` in `runtime`"),
-            Some(("stack", keyword)) => format!("`{keyword}`"),
-            _ => format!("`{capability}`"),
+            Some(("runtime", key)) => {
+                (format!("`{key}` in `runtime`"), places.word("runtime", key))
+            }
+            Some(("stack", keyword)) => (format!("`{keyword}`"), places.word("", keyword)),
+            _ => (format!("`{capability}`"), None),
         },
-    }
+    };
+    Lacking { what, place }
 }
 
-fn of_agent(capability: &str, agent: &AgentPolicy) -> String {
-    let place = match agent.name.as_str() {
+fn of_agent(capability: &str, agent: &AgentPolicy, places: &Places) -> Lacking {
+    let inside = match agent.name.as_str() {
         "" => String::new(),
         name => format!(" in agent `{name}`"),
     };
     let word = match capability {
-        capabilities::NOTIFY_RECORDED => "`notify`",
-        capabilities::REEVAL => "`reeval`",
-        capabilities::REQUIRE_ENFORCEMENT => "`require enforcement`",
-        _ => {
-            return match capability.strip_prefix("agent.") {
-                Some(keyword) => format!("`{keyword}`{place}"),
-                None => format!("a condition over {}{place}", fields(capability, agent)),
-            };
-        }
+        capabilities::NOTIFY_RECORDED => "notify",
+        capabilities::REEVAL => "reeval",
+        capabilities::REQUIRE_ENFORCEMENT => "require enforcement",
+        _ => match capability.strip_prefix("agent.") {
+            Some(keyword) => keyword,
+            None => {
+                return Lacking {
+                    what: format!("a condition over {}{inside}", fields(capability, agent)),
+                    place: agent
+                        .rules
+                        .iter()
+                        .position(|rule| tests(rule, capability, agent))
+                        .and_then(|index| places.rule(&agent.name, index)),
+                };
+            }
+        },
     };
-    format!("{word}{place}")
+    let first = word.split(' ').next().unwrap_or(word);
+    Lacking {
+        what: format!("`{word}`{inside}"),
+        place: places.word(&agent.name, first),
+    }
+}
+
+/// Whether a rule's condition reads a field that needs the capability.
+fn tests(rule: &Rule, capability: &str, agent: &AgentPolicy) -> bool {
+    let reads = |field: u32| {
+        let field = agent.fields.get(field as usize);
+        field.and_then(needs) == Some(capability)
+    };
+    rule.condition.iter().any(|op| {
+        let Op::Test(test) = op else { return false };
+        agent
+            .tests
+            .get(*test as usize)
+            .is_some_and(|test| match test.ask {
+                Ask::CompareField(_, other) => reads(test.field) || reads(other),
+                _ => reads(test.field),
+            })
+    })
 }
 
 /// The fields of an agent that need a capability, as the policy writes them.
@@ -149,14 +284,17 @@ mod tests {
 
     #[test]
     fn each_construct_that_is_not_enforced_is_named_as_the_policy_writes_it() {
-        let has = vec![capabilities::RULES.to_owned()];
+        let sentences: Vec<String> = lacking(&policy(), &[capabilities::RULES], &Places::default())
+            .iter()
+            .map(Lacking::sentence)
+            .collect();
         assert_eq!(
-            lacking(&policy(), &has),
+            sentences,
             [
-                "`budget` in agent `x` is not enforced",
-                "`budget` in agent `y` is not enforced",
-                "a condition over `time.hour` in agent `x` is not enforced",
-                "`provider` is not enforced",
+                "`budget` in agent `x` is not enforced by this daemon",
+                "`budget` in agent `y` is not enforced by this daemon",
+                "a condition over `time.hour` in agent `x` is not enforced by this daemon",
+                "`provider` is not enforced by this daemon",
             ]
         );
     }
@@ -164,8 +302,9 @@ mod tests {
     #[test]
     fn nothing_that_is_required_goes_unnamed() {
         let policy = policy();
-        let sentences = lacking(&policy, &[]);
-        assert!(sentences.len() >= policy.requires.len(), "{sentences:?}");
-        assert!(lacking(&policy, &policy.requires).is_empty());
+        let none: &[&str] = &[];
+        let found = lacking(&policy, none, &Places::default());
+        assert!(found.len() >= policy.requires.len(), "{found:?}");
+        assert!(lacking(&policy, &policy.requires, &Places::default()).is_empty());
     }
 }

@@ -8,7 +8,9 @@
 use crate::failure::Failure;
 use crate::files;
 use faramesh_core::frame::{self, Frame, Item, StoredRecord};
+use faramesh_core::record::{self, BodyView};
 use faramesh_daemon::config::SEGMENT_BYTES;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A segment's file.
@@ -19,6 +21,9 @@ pub struct SegmentFile {
     /// Where it lies.
     pub path: PathBuf,
 }
+
+/// A longer journal is not searched for activations: that would take longer than a person who wants a list waits.
+const SEARCHED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// A journal's segments in order.
 ///
@@ -152,6 +157,38 @@ pub fn last(dir: &Path, count: u64) -> Result<Vec<Entry>, Failure> {
     }
     let mut all: Vec<Entry> = blocks.into_iter().rev().flatten().collect();
     Ok(all.split_off(all.len().saturating_sub(count)))
+}
+
+/// The numbers of every policy that came into force, as far as the journal says; `None` where it cannot be read, is
+/// damaged or is too long to be searched. Without a journal no daemon ran, and nothing came into force.
+pub fn activated(dir: &Path) -> Option<BTreeSet<u64>> {
+    if !dir.exists() {
+        return Some(BTreeSet::new());
+    }
+    let segments = segments(dir).ok()?;
+    let bytes: u64 = segments
+        .iter()
+        .map(|segment| std::fs::metadata(&segment.path).map_or(u64::MAX, |found| found.len()))
+        .fold(0, u64::saturating_add);
+    if bytes > SEARCHED_BYTES_MAX {
+        return None;
+    }
+    let mut numbers = BTreeSet::new();
+    for segment in &segments {
+        let bytes = read(segment).ok()?;
+        // A frame that is not whole ends the last segment while the daemon writes; what came before it counts.
+        let _ = records(segment.first, &bytes, |_, stored| {
+            let word = b"\"activation\"";
+            if stored.record.windows(word.len()).any(|at| at == word)
+                && let Ok(view) = record::decode(stored.record)
+                && let BodyView::Activation(activation) = view.body
+            {
+                numbers.insert(activation.number);
+            }
+            std::ops::ControlFlow::Continue(())
+        });
+    }
+    Some(numbers)
 }
 
 /// One record by its index.

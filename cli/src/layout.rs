@@ -15,8 +15,11 @@ use std::path::{Path, PathBuf};
 /// The policy's file in a stack.
 pub const POLICY_FILE: &str = "governance.fms";
 /// Every name that a stack's policy may have; a stack has one of them.
-pub const POLICY_FILES: [&str; 4] = [
+pub const POLICY_FILES: [&str; 7] = [
     POLICY_FILE,
+    "governance.yaml",
+    "governance.yml",
+    "governance.json",
     "governance.fms.yaml",
     "governance.fms.yml",
     "governance.fms.json",

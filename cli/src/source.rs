@@ -1,6 +1,7 @@
 //! A policy's file, compiled: the only place that calls the compiler.
 #![forbid(unsafe_code)]
 
+use crate::constructs::Places;
 use crate::failure::{Failure, exit};
 use crate::files;
 use crate::layout::POLICY_FILES;
@@ -10,8 +11,8 @@ use faramesh_core::checkpoint::NOTE_BYTES_MAX;
 use faramesh_core::policy::artifact::{self, Artifact};
 use faramesh_policy_compiler::registry::PACK_BYTES_MAX;
 use faramesh_policy_compiler::{
-    DiagnosticReport, Number, Options, Pack, Registry, SOURCE_BYTES_MAX, Severity, SourceMap,
-    Style, Unreachable, compile_bytes_with, render, report,
+    DiagnosticReport, Number, Options, Pack, Registry, SOURCE_BYTES_MAX, Severity, SourceFile,
+    SourceMap, Style, Unreachable, compile_bytes_with, render, report,
 };
 use std::path::{Path, PathBuf};
 
@@ -82,6 +83,8 @@ pub struct Compiled {
     pub stored: Stored,
     /// Where its rules stand in the file; nothing where it came from elsewhere.
     pub map: SourceMap,
+    /// Where its constructs stand in the file; nothing where it came from elsewhere.
+    pub places: Places,
 }
 
 impl Compiled {
@@ -171,7 +174,7 @@ pub fn compile_file(file: &Path, registry: Option<&Path>) -> Result<Outcome, Fai
     let map = outcome.map;
     let compiled = outcome
         .artifact
-        .map(|artifact| emit(artifact, map))
+        .map(|artifact| emit(artifact, map, &source))
         .transpose()?;
     Ok(Outcome { findings, compiled })
 }
@@ -202,12 +205,13 @@ pub fn print(findings: &Findings, output: &Output) {
     }
 }
 
-fn emit(artifact: Artifact, map: SourceMap) -> Result<Compiled, Failure> {
+fn emit(artifact: Artifact, map: SourceMap, source: &SourceFile) -> Result<Compiled, Failure> {
     let bytes = artifact::encode(&artifact)
         .map_err(|e| Failure::internal(format!("the policy cannot be written down: {e}")))?;
     Ok(Compiled {
         artifact,
         stored: Stored::new(bytes),
+        places: Places::of(source, &map),
         map,
     })
 }

@@ -1,6 +1,6 @@
 //! Text that an agent (or anybody else) may have written, made safe for a terminal.
 //!
-//! Invariant: this is the only way such text is printed. What comes out holds no control character, no escape
+//! Invariant: this is the only way such text is printed, and it goes through here once. What comes out holds no control character, no escape
 //! sequence, nothing that reorders or hides what stands beside it, no line break; and two different texts never look
 //! alike, because the backslash that marks an escape is itself escaped.
 #![forbid(unsafe_code)]
@@ -14,24 +14,39 @@ pub const UNTRUSTED_CHARS_MAX: usize = 2_000;
 #[derive(Clone, Copy)]
 pub struct Untrusted<'a>(pub &'a str);
 
+/// The same for text in which a backslash is an escape already, such as a rule or JSON: it is shown as it is written.
+/// Nothing is escaped twice, and still no two different texts look alike.
+#[derive(Clone, Copy)]
+pub struct Written<'a>(pub &'a str);
+
 impl fmt::Display for Untrusted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use fmt::Write as _;
-        let mut chars = self.0.chars();
-        for c in chars.by_ref().take(UNTRUSTED_CHARS_MAX) {
-            match c {
-                '\\' => f.write_str("\\\\")?,
-                '\n' => f.write_str("\\n")?,
-                '\r' => f.write_str("\\r")?,
-                '\t' => f.write_str("\\t")?,
-                c if is_deceptive(c) => write!(f, "\\u{{{:x}}}", u32::from(c))?,
-                c => f.write_char(c)?,
-            }
+        harmless(self.0, "\\\\", f)
+    }
+}
+
+impl fmt::Display for Written<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        harmless(self.0, "\\", f)
+    }
+}
+
+fn harmless(text: &str, backslash: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    use fmt::Write as _;
+    let mut chars = text.chars();
+    for c in chars.by_ref().take(UNTRUSTED_CHARS_MAX) {
+        match c {
+            '\\' => f.write_str(backslash)?,
+            '\n' => f.write_str("\\n")?,
+            '\r' => f.write_str("\\r")?,
+            '\t' => f.write_str("\\t")?,
+            c if is_deceptive(c) => write!(f, "\\u{{{:x}}}", u32::from(c))?,
+            c => f.write_char(c)?,
         }
-        match chars.count() {
-            0 => Ok(()),
-            rest => write!(f, "…(+{rest} characters)"),
-        }
+    }
+    match chars.count() {
+        0 => Ok(()),
+        rest => write!(f, "…(+{rest} characters)"),
     }
 }
 
@@ -101,6 +116,16 @@ mod tests {
     #[test]
     fn a_written_escape_is_told_from_an_escaped_character() {
         assert_ne!(shown("\\u{1b}"), shown("\u{1b}"));
+    }
+
+    #[test]
+    fn a_rule_is_shown_as_it_is_written_and_still_harmless() {
+        let rule = r#"permit x if q matches "^a\\.b\"\\d$""#;
+        assert_eq!(Written(rule).to_string(), rule);
+        assert_eq!(
+            Written("\"\u{1b}[2J\\u{1b}\"\n\u{202e}").to_string(),
+            "\"\\u{1b}[2J\\u{1b}\"\\n\\u{202e}"
+        );
     }
 
     #[test]

@@ -46,6 +46,118 @@ fn init_never_touches_a_policy_that_is_there() {
 }
 
 #[test]
+fn a_policy_in_another_form_is_found_by_every_command_and_no_second_one_is_written() {
+    let yaml = "agent:\n  - id: bot\n    default: deny\n    rules:\n      - effect: permit\n        tool: crm/read\n";
+    for (name, text) in [
+        ("governance.yaml", yaml.to_owned()),
+        ("governance.yml", yaml.to_owned()),
+        ("governance.fms.yaml", yaml.to_owned()),
+    ] {
+        let world = World::new();
+        world.write(name, &text);
+        world.faramesh(&["check"]).exits(0).says(&[name, "1 rule"]);
+        world
+            .faramesh(&["plan"])
+            .exits(0)
+            .says(&["+ permit crm/read"]);
+        world
+            .faramesh(&["fmt"])
+            .exits(65)
+            .says(&[name, "is not formatted here"]);
+        world
+            .faramesh(&["explain", "call", "--agent", "bot", "--tool", "crm/read"])
+            .exits(0)
+            .says(&["PERMIT"]);
+        let before = world.snapshot();
+        world
+            .faramesh(&["init"])
+            .exits(65)
+            .says(&[name, "was not touched"]);
+        assert_eq!(world.snapshot(), before);
+        world.write("governance.fms", POLICY);
+        world
+            .faramesh(&["check"])
+            .exits(65)
+            .says(&["two policies", name]);
+    }
+}
+
+#[test]
+fn check_and_plan_say_what_apply_would_refuse_and_where_it_stands() {
+    let policy = "agent bot {\n  permit crm/read if principal.role == \"ops\"\n  budget d { max $5 }\n  egress { allow [\"a.example\"] }\n}\nidentity corp { type oidc issuer \"https://id.example.com\" }\n";
+    let world = World::with(policy);
+    let check = world.faramesh(&["check"]);
+    check.exits(0).says(&[
+        "`apply` refuses it",
+        "`budget` in agent `bot` (",
+        "governance.fms:3)",
+        "governance.fms:2)",
+        "sha256:",
+    ]);
+    let report = world
+        .faramesh(&["check", "--format", "json"])
+        .exits(0)
+        .json();
+    assert!(
+        report["unenforced"].as_array().unwrap().len() >= 3,
+        "{report}"
+    );
+    let plan = world.faramesh(&["plan"]).exits(0);
+    assert!(!plan.stdout.contains("`faramesh apply` does it"));
+    plan.says(&["`apply` refuses it", "`egress` in agent `bot` ("]);
+    need_siblings();
+    let refused = world.faramesh(&["apply"]).exits(69);
+    let lines: Vec<&str> = refused.stderr.lines().collect();
+    assert!(
+        lines.iter().any(|line| line
+            .ends_with("governance.fms:3: `budget` in agent `bot` is not enforced by this daemon")),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[test]
+fn a_rules_text_is_shown_as_it_is_written() {
+    let rule = r#"permit crm/read if q matches "^a\\.b\"\\d$""#;
+    let world = World::with(&format!("agent bot {{\n  default deny\n  {rule}\n}}\n"));
+    world
+        .faramesh(&["plan"])
+        .exits(0)
+        .says(&[&format!("+ {rule}\n")]);
+    world
+        .faramesh(&[
+            "explain",
+            "call",
+            "--agent",
+            "bot",
+            "--tool",
+            "crm/read",
+            "--args",
+            r#"{"q":"x\\y\u001b"}"#,
+        ])
+        .exits(0)
+        .says(&[
+            &format!("  {rule}\n"),
+            r#"args.q matches "^a\\.b\"\\d$": args.q is "x\\y"#,
+        ]);
+}
+
+#[test]
+fn applying_the_same_policy_again_is_in_force_only_where_a_daemon_decides() {
+    need_siblings();
+    let world = World::with(POLICY);
+    world.faramesh(&["apply"]).exits(0);
+    let again = world.faramesh(&["apply"]).exits(0);
+    assert!(!again.stdout.contains("in force"), "{}", again.stdout);
+    again.says(&["nothing changed", "no daemon runs", "faramesh dev"]);
+    let _daemon = world.serve();
+    world
+        .faramesh(&["apply"])
+        .exits(0)
+        .says(&["is in force already"]);
+}
+
+#[test]
 fn init_keeps_what_gitignore_says_and_adds_the_state_once() {
     let world = World::new();
     world.write(".gitignore", "target");
@@ -108,7 +220,7 @@ fn every_malformed_policy_is_an_error_and_no_crash() {
             "principal.frob",
         ),
         (
-            "agent \"a\" { default deny budget daily { max $5 } }",
+            "agent \"a\" { default deny budget daily { maxx $5 } }",
             "budget",
         ),
         ("agent \"a\" { default perhaps }", "perhaps"),

@@ -48,20 +48,26 @@ fn state(number: u64, state: &str) -> (u64, String) {
 #[test]
 fn every_policy_that_was_signed_is_listed_with_what_became_of_it() {
     let world = twice();
-    assert_eq!(
-        states(&world),
-        [state(2, "next_start"), state(1, "earlier")]
-    );
+    assert_eq!(states(&world), [state(2, "next_start"), state(1, "unused")]);
     let newest = &list(&world)[0];
     assert!(newest["digest"].as_str().unwrap().starts_with("sha256:"));
     assert!(newest["time"].as_str().unwrap().ends_with('Z'));
     assert!(newest["signed_by"].as_str().unwrap().contains('('));
-    world
-        .faramesh(&["policy", "list"])
-        .exits(0)
-        .says(&["from the next start", "earlier"]);
-    let _daemon = world.serve();
-    assert_eq!(states(&world)[0], state(2, "in_force"));
+    world.faramesh(&["policy", "list"]).exits(0).says(&[
+        "number  digest",
+        "from the next start",
+        "never in force",
+    ]);
+    let daemon = world.serve();
+    assert_eq!(
+        states(&world),
+        [state(2, "in_force"), state(1, "unused")],
+        "no daemon ever decided by 1"
+    );
+    world.write("governance.fms", POLICY);
+    world.faramesh(&["apply"]).exits(0);
+    assert_eq!(states(&world)[1], state(2, "earlier"));
+    drop(daemon);
 }
 
 #[test]
@@ -159,13 +165,19 @@ fn rollback_puts_the_older_policy_in_force_under_a_higher_number() {
     let first = list(&world)[1]["digest"].clone();
     let _daemon = world.serve();
     let answer = world.faramesh(&["rollback", "--yes"]).exits(0);
-    answer.says(&["back to 1", "- permit crm/read", "applied bot 3"]);
+    answer.says(&[
+        "back to 1",
+        "- permit crm/read",
+        "what it means",
+        "narrower: now denied (was permitted): crm/read {}",
+        "applied bot 3",
+    ]);
     assert_eq!(
         states(&world),
         [
             state(3, "in_force"),
             state(2, "earlier"),
-            state(1, "earlier")
+            state(1, "unused")
         ]
     );
     let status = world

@@ -38,6 +38,7 @@ pub use source::{Position, SOURCE_BYTES_MAX, SourceFile, SourceMap, Span};
 
 pub use format::format;
 pub use render::policy as render_policy;
+pub use render::{datum as render_datum, kind_word as render_kind, window as render_window};
 pub use sarif::sarif;
 pub use yaml::{Form, render_json, render_yaml};
 

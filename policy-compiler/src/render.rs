@@ -7,7 +7,7 @@
 
 mod artifact;
 
-pub use artifact::policy;
+pub use artifact::{kind_word, policy, value as datum, window};
 
 use crate::conditions::flatten;
 use crate::source::Span;

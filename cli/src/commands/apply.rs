@@ -11,7 +11,7 @@ use crate::args::{Global, NameArgs};
 use crate::client::{self, NoConnection};
 use crate::commands::plan::{self, InForce};
 use crate::commands::{check, status};
-use crate::constructs;
+use crate::constructs::{self, Places};
 use crate::failure::{Failure, exit};
 use crate::files;
 use crate::layout::Layout;
@@ -99,8 +99,13 @@ pub enum Outcome {
     Activated(Manifest),
     /// It will, from the next start.
     Pending(Manifest),
-    /// The policy in force is the same already; nothing was signed.
-    Unchanged(u64),
+    /// The policy that decides, or will from the next start, is the same already; nothing was signed.
+    Unchanged {
+        /// Its number.
+        number: u64,
+        /// Whether no daemon runs, so that nothing decides by it yet.
+        pending: bool,
+    },
 }
 
 #[derive(Debug, Serialize)]
@@ -148,7 +153,7 @@ pub fn apply(
     output: &Output,
 ) -> Result<(Outcome, Applied), Failure> {
     passed(Step::Compile);
-    capabilities(layout, &compiled.artifact)?;
+    capabilities(layout, &compiled.artifact, &compiled.places)?;
     passed(Step::Capabilities);
     let mut applied = Applied::default();
     let (users, made) = setup::ensure_users(layout, &compiled.artifact)?;
@@ -184,8 +189,8 @@ pub fn apply(
         .extend(setup::ensure_workspace(layout, &users)?);
     applied.made.iter().for_each(|line| output.note(line));
     passed(Step::Guard);
-    if let Some(number) = unchanged(layout, compiled)? {
-        return Ok((Outcome::Unchanged(number), applied));
+    if let Some(outcome) = unchanged(layout, compiled)? {
+        return Ok((outcome, applied));
     }
     policies::write_artifact(layout, &compiled.stored)?;
     passed(Step::Artifact);
@@ -216,31 +221,39 @@ pub fn apply(
 ///
 /// # Errors
 /// The policy asks for more (69), construct by construct; nothing was changed.
-pub fn capabilities(layout: &Layout, artifact: &Artifact) -> Result<(), Failure> {
+pub fn capabilities(layout: &Layout, artifact: &Artifact, places: &Places) -> Result<(), Failure> {
     // What will be needed and is missing is said before anything is made.
     siblings::find(Sibling::Signer)?;
-    let asked = match layout.stack_toml().exists() {
-        true => client::block_on(status::ask(layout))?.map(|reply| reply.capabilities),
-        false => None,
-    };
-    let has = match asked {
-        Some(capabilities) => capabilities,
-        None => installed_capabilities()?,
-    };
-    let lacking = constructs::lacking(artifact, &has);
+    let lacking = constructs::lacking(artifact, &enforced(layout)?, places);
     if lacking.is_empty() {
         return Ok(());
     }
     let mut sentences: Vec<String> = lacking
         .iter()
         .take(CONSTRUCTS_SHOWN_MAX)
-        .map(|construct| format!("{} by this daemon", Untrusted(construct)))
+        .map(|construct| Untrusted(&construct.sentence()).to_string())
         .collect();
     if lacking.len() > sentences.len() {
         sentences.push(format!("and {} more", lacking.len() - sentences.len()));
     }
-    Err(Failure::unavailable(sentences.join("; "))
-    .next("take these out of the policy, or install a farameshd that enforces them; nothing was changed"))
+    Err(Failure::unavailable(sentences.join("\n  ")).next(
+        "take these out of the policy, or install a farameshd that enforces them; nothing was changed",
+    ))
+}
+
+/// What the running daemon of a stack enforces, else the installed one.
+///
+/// # Errors
+/// None runs, and none is installed or it does not answer.
+pub fn enforced(layout: &Layout) -> Result<Vec<String>, Failure> {
+    let asked = match layout.stack_toml().exists() {
+        true => client::block_on(status::ask(layout))?.map(|reply| reply.capabilities),
+        false => None,
+    };
+    match asked {
+        Some(capabilities) => Ok(capabilities),
+        None => installed_capabilities(),
+    }
 }
 
 fn installed_capabilities() -> Result<Vec<String>, Failure> {
@@ -313,14 +326,20 @@ fn guard(paths: &[PathBuf], users: &[Account]) -> Result<(), Failure> {
     Err(Failure::configuration(format!("{}{more}", first.sentence())).next(mends.join("; ")))
 }
 
-/// The number under which the same artifact is in force already, or would be from the next start.
-fn unchanged(layout: &Layout, compiled: &Compiled) -> Result<Option<u64>, Failure> {
+/// The same artifact is in force already, or will be from the next start.
+fn unchanged(layout: &Layout, compiled: &Compiled) -> Result<Option<Outcome>, Failure> {
     let (in_force, pending) = plan::in_force(layout)?;
     let same = |named: &plan::Named| named.digest == compiled.stored.digest;
     Ok(match &in_force {
         // A pending manifest would replace it at the next start, so that one has to be written again.
-        InForce::Decides(named) if same(named) && pending.is_none() => Some(named.number),
-        InForce::AtNextStart(named) if same(named) => Some(named.number),
+        InForce::Decides(named) if same(named) && pending.is_none() => Some(Outcome::Unchanged {
+            number: named.number,
+            pending: false,
+        }),
+        InForce::AtNextStart(named) if same(named) => Some(Outcome::Unchanged {
+            number: named.number,
+            pending: true,
+        }),
         _ => None,
     })
 }
@@ -381,7 +400,7 @@ pub fn report(
     let (word, number) = match outcome {
         Outcome::Activated(manifest) => ("activated", manifest.number),
         Outcome::Pending(manifest) => ("pending", manifest.number),
-        Outcome::Unchanged(number) => ("unchanged", *number),
+        Outcome::Unchanged { number, .. } => ("unchanged", *number),
     };
     let digest = digest_text(&compiled.stored.digest);
     for warning in applied.warnings.iter().filter(|_| layout.is_enforced()) {
@@ -408,8 +427,12 @@ pub fn report(
             output.paint(Paint::Good, "applied"),
             status::start_hint(layout)
         )),
-        Outcome::Unchanged(_) => output.line(format!(
+        Outcome::Unchanged { pending: false, .. } => output.line(format!(
             "nothing changed: {what} is in force already, nothing was signed"
+        )),
+        Outcome::Unchanged { pending: true, .. } => output.line(format!(
+            "nothing changed: {what} lies ready already, nothing was signed; no daemon runs: start with `{}`",
+            status::start_hint(layout)
         )),
     }
     output.json(&Report {

@@ -2,10 +2,13 @@
 #![forbid(unsafe_code)]
 
 use crate::args::{CheckArgs, Global};
+use crate::constructs::{self, Lacking};
 use crate::failure::Failure;
 use crate::layout;
 use crate::output::{Output, Paint};
+use crate::policies::digest_text;
 use crate::source::{self, Compiled, Findings};
+use crate::untrusted::Untrusted;
 use faramesh_policy_compiler::sarif;
 use serde::Serialize;
 
@@ -25,6 +28,7 @@ struct Report<'a> {
     rules: Option<usize>,
     agents: Option<Vec<&'a str>>,
     requires: Option<&'a [String]>,
+    unenforced: Option<Vec<String>>,
     diagnostics: &'a [faramesh_policy_compiler::DiagnosticReport],
 }
 
@@ -71,9 +75,37 @@ pub fn run(global: &Global, args: &CheckArgs, output: &Output) -> Result<u8, Fai
                 findings.file,
                 summary(compiled, findings)
             ));
+            output.line(format!(
+                "  {}",
+                output.paint(Paint::Faint, &digest_text(&compiled.stored.digest))
+            ));
+            unenforced(&lacking(compiled), output);
             if strict { code::STRICT } else { code::VALID }
         }
     })
+}
+
+/// What the daemon of this version would refuse the policy for.
+fn lacking(compiled: &Compiled) -> Vec<Lacking> {
+    let Compiled {
+        artifact, places, ..
+    } = compiled;
+    constructs::lacking(artifact, constructs::OF_THIS_VERSION, places)
+}
+
+/// Says what stands between a valid policy and an `apply` that takes it.
+pub fn unenforced(lacking: &[Lacking], output: &Output) {
+    if lacking.is_empty() {
+        return;
+    }
+    output.line(format!(
+        "{} farameshd {} does not enforce all of it, so `apply` refuses it; it needs",
+        output.paint(Paint::Caution, "!"),
+        env!("CARGO_PKG_VERSION")
+    ));
+    for one in lacking {
+        output.line(format!("  {}", Untrusted(&one.placed())));
+    }
 }
 
 fn summary(compiled: &Compiled, findings: &Findings) -> String {
@@ -93,7 +125,7 @@ fn report<'a>(findings: &'a Findings, compiled: Option<&'a Compiled>) -> Report<
     Report {
         valid: compiled.is_some(),
         file: &findings.file,
-        digest: compiled.map(|c| crate::policies::digest_text(&c.stored.digest)),
+        digest: compiled.map(|c| digest_text(&c.stored.digest)),
         rules: compiled.map(Compiled::rules),
         agents: compiled.map(|c| {
             c.artifact
@@ -103,6 +135,7 @@ fn report<'a>(findings: &'a Findings, compiled: Option<&'a Compiled>) -> Report<
                 .collect()
         }),
         requires: compiled.map(|c| c.artifact.requires.as_slice()),
+        unenforced: compiled.map(|c| lacking(c).iter().map(Lacking::placed).collect()),
         diagnostics: &findings.reports,
     }
 }

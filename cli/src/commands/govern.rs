@@ -8,7 +8,7 @@ use crate::files;
 use crate::layout::Layout;
 use crate::output::{Output, Paint};
 use crate::stack;
-use crate::untrusted::Untrusted;
+use crate::untrusted::{Untrusted, Written};
 use faramesh_proto::v1::resolution::Kind;
 use faramesh_proto::v1::{Effect, GovernReply, GovernRequest};
 use nix::unistd::Uid;
@@ -215,7 +215,7 @@ fn people(effect: &str, reply: &GovernReply, probe: bool, output: &Output) {
         output.line(format!(
             "  rule      rule {}: {}",
             rule.number,
-            Untrusted(&rule.text)
+            Written(&rule.text)
         ));
     }
     match &reply.receipt {

@@ -3,7 +3,7 @@
 
 use crate::args::Global;
 use crate::failure::{Failure, exit};
-use crate::layout::{DOT, POLICY_FILE, WORKSPACE};
+use crate::layout::{self, DOT, POLICY_FILE, WORKSPACE};
 use crate::output::{Output, Paint};
 use serde::Serialize;
 use std::fs;
@@ -56,17 +56,26 @@ pub fn run(global: &Global, output: &Output) -> Result<u8, Failure> {
 }
 
 fn write_policy(dir: &Path) -> Result<PathBuf, Failure> {
+    // A policy in another form is the stack's policy too, and a second one would leave nobody sure which holds.
+    let there = layout::source(dir);
+    if there.symlink_metadata().is_ok() {
+        return Err(untouched(&there));
+    }
     let path = dir.join(POLICY_FILE);
     let created = fs::File::options().write(true).create_new(true).open(&path);
     match created.and_then(|mut file| file.write_all(FIRST_POLICY.as_bytes())) {
         Ok(()) => Ok(path),
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Err(Failure::data(format!(
-            "`{}` is there already and was not touched",
-            path.display()
-        ))
-        .next("edit it, or name another directory with --dir")),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Err(untouched(&path)),
         Err(e) => Err(Failure::io("write", &path, &e)),
     }
+}
+
+fn untouched(path: &Path) -> Failure {
+    Failure::data(format!(
+        "`{}` is there already and was not touched",
+        path.display()
+    ))
+    .next("edit it, or name another directory with --dir")
 }
 
 /// State and keys do not belong into version control.

@@ -6,15 +6,16 @@ mod meaning;
 use crate::args::{Global, PlanArgs};
 use crate::changes::{self, Changes, Kind, RuleChange, Setting};
 use crate::client;
-use crate::commands::{check, policy, status};
+use crate::commands::{apply, check, policy, status};
+use crate::constructs::{self, Lacking};
 use crate::failure::{Failure, exit};
 use crate::files;
 use crate::layout::Layout;
 use crate::output::{Output, Paint};
 use crate::policies::{self, digest_text};
-use crate::source;
+use crate::source::{self, Compiled};
 use crate::stack;
-use crate::untrusted::Untrusted;
+use crate::untrusted::{Untrusted, Written};
 use faramesh_core::checkpoint::unhex;
 use faramesh_core::policy::artifact::{self, ARTIFACT_BYTES_MAX, ARTIFACT_MAGIC, Artifact};
 use faramesh_policy_compiler::compare::{self, Comparison, Limits, Reach};
@@ -91,6 +92,7 @@ struct Plan<'a> {
     undecided: usize,
     narrower: usize,
     comparison: &'a Comparison,
+    unenforced: Vec<String>,
     diagnostics: &'a [faramesh_policy_compiler::DiagnosticReport],
 }
 
@@ -125,12 +127,14 @@ pub fn run(global: &Global, args: &PlanArgs, output: &Output) -> Result<u8, Fail
     if let Some(number) = pending {
         output.line(format!("  next {number} lies pending; `apply` replaces it"));
     }
+    let lacking = lacking(&layout, &compiled);
     if unchanged {
         output.line("nothing would change");
     } else {
-        people(&changes, output);
+        people(&changes, lacking.is_empty(), output);
         meaning::print(&comparison, output);
     }
+    check::unenforced(&lacking, output);
     let wider = comparison.count(Reach::Wider);
     let undecided = comparison.count(Reach::Undecided);
     output.json(&Plan {
@@ -150,6 +154,7 @@ pub fn run(global: &Global, args: &PlanArgs, output: &Output) -> Result<u8, Fail
         undecided,
         narrower: comparison.count(Reach::Narrower),
         comparison: &comparison,
+        unenforced: lacking.iter().map(Lacking::placed).collect(),
         diagnostics: &findings.reports,
     });
     if args.fail_on_wider && wider + undecided > 0 {
@@ -317,16 +322,40 @@ fn words(in_force: &InForce) -> String {
     }
 }
 
-fn people(changes: &Changes, output: &Output) {
+/// What `apply` would refuse the policy for. Where no daemon can be asked, it is asked of this version.
+fn lacking(layout: &Layout, compiled: &Compiled) -> Vec<Lacking> {
+    let Compiled {
+        artifact, places, ..
+    } = compiled;
+    match apply::enforced(layout) {
+        Ok(has) => constructs::lacking(artifact, &has, places),
+        Err(_) => constructs::lacking(artifact, constructs::OF_THIS_VERSION, places),
+    }
+}
+
+fn people(changes: &Changes, can_be_applied: bool, output: &Output) {
     print(changes, output);
     let (added, removed, changed) = changes.rule_counts();
-    let settings = match changes.settings_changed() {
-        0 => String::new(),
-        some => format!(", {} to change", check::count(some, "setting")),
+    let blocks = match changes.setting_counts() {
+        (0, 0, 0) => String::new(),
+        (added, removed, changed) => {
+            format!("; settings and blocks: +{added} ~{changed} -{removed}")
+        }
+    };
+    let does_it = match can_be_applied {
+        true => "; `faramesh apply` does it",
+        false => "",
     };
     output.line(format!(
-        "{added} to add, {changed} to change, {removed} to remove{settings}; `faramesh apply` does it"
+        "{added} to add, {changed} to change, {removed} to remove{blocks}{does_it}"
     ));
+}
+
+/// What a change means, for people: nothing to programs.
+pub fn print_meaning(before: Option<&Artifact>, after: &Artifact, output: &Output) {
+    if !output.is_json() {
+        meaning::print(&compared(before, after, output), output);
+    }
 }
 
 /// The changes, one line each.
@@ -344,7 +373,10 @@ pub fn print(changes: &Changes, output: &Output) {
             Kind::Removed => format!(" {}", output.paint(Paint::Bad, "(removed)")),
             Kind::Changed => String::new(),
         };
-        output.line(format!("agent \"{}\"{word}", Untrusted(&agent.name)));
+        output.line(match agent.name.as_str() {
+            "" => format!("every agent{word}"),
+            name => format!("agent \"{}\"{word}", Untrusted(name)),
+        });
         agent
             .settings
             .iter()
@@ -357,19 +389,19 @@ fn print_setting(setting: &Setting, output: &Output) {
     let show = |value: &Option<String>| {
         value
             .as_deref()
-            .map_or("nothing".to_owned(), |v| Untrusted(v).to_string())
+            .map_or("nothing".to_owned(), |v| Written(v).to_string())
     };
     let line = match (&setting.before, &setting.after) {
         (None, Some(after)) => format!(
             "  {} {} {}",
             output.paint(Paint::Good, "+"),
-            Untrusted(&setting.key),
-            Untrusted(after)
+            Written(&setting.key),
+            Written(after)
         ),
         (before, after) => format!(
             "  {} {} {} → {}",
             output.paint(Paint::Caution, "~"),
-            Untrusted(&setting.key),
+            Written(&setting.key),
             show(before),
             show(after)
         ),
@@ -382,14 +414,14 @@ fn print_rule(rule: &RuleChange, output: &Output) {
         output.line(format!(
             "  {} {}",
             output.paint(Paint::Bad, "-"),
-            Untrusted(before)
+            Written(before)
         ));
     }
     if let Some(after) = &rule.after {
         output.line(format!(
             "  {} {}",
             output.paint(Paint::Good, "+"),
-            Untrusted(after)
+            Written(after)
         ));
     }
 }

@@ -8,6 +8,7 @@ use crate::args::{Format, Global, ShowPolicyArgs};
 use crate::commands::plan::{self, InForce};
 use crate::commands::status;
 use crate::failure::{Failure, exit};
+use crate::journal;
 use crate::layout::Layout;
 use crate::output::{Output, Paint};
 use crate::policies::{self, Written, digest_text};
@@ -16,6 +17,7 @@ use crate::untrusted::{Untrusted, is_deceptive};
 use faramesh_core::checkpoint::{Manifest, hex, unhex};
 use faramesh_policy_compiler::{render_policy, render_yaml};
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// Hex digits of a digest that name it: two policies of one stack that share them are not met.
 const DIGEST_DIGITS_MIN: usize = 8;
@@ -34,9 +36,9 @@ pub enum State {
     Pending,
     /// The daemon refused it, and the number is used up.
     Refused,
-    /// It came before the one in force.
+    /// It was in force before; where the journal cannot be searched, also one that may not have been.
     Earlier,
-    /// It came after the one in force and is not put up: its apply did not get so far.
+    /// It was never in force and is not put up: its apply did not get so far, or another came before a daemon ran.
     Unused,
 }
 
@@ -88,6 +90,8 @@ pub(super) struct Known {
     pub(super) written: Vec<Written>,
     in_force: InForce,
     pending: Option<u64>,
+    /// The numbers that ever came into force, where the journal says.
+    activated: Option<BTreeSet<u64>>,
 }
 
 impl Known {
@@ -99,6 +103,7 @@ impl Known {
             written: policies::manifests(layout)?,
             in_force,
             pending,
+            activated: journal::activated(layout.journal()),
         })
     }
 
@@ -114,11 +119,16 @@ impl Known {
         if self.pending == Some(written.number) {
             return State::Pending;
         }
+        let was = self.activated.as_ref();
+        let before = match was.is_none_or(|numbers| numbers.contains(&written.number)) {
+            true => State::Earlier,
+            false => State::Unused,
+        };
         let Some(named) = self.in_force() else {
-            return State::Earlier;
+            return before;
         };
         match (written.number.cmp(&named.number), &self.in_force) {
-            (std::cmp::Ordering::Less, _) => State::Earlier,
+            (std::cmp::Ordering::Less, _) => before,
             (std::cmp::Ordering::Equal, InForce::AtNextStart(_)) => State::NextStart,
             (std::cmp::Ordering::Equal, _) => State::InForce,
             (std::cmp::Ordering::Greater, _) => State::Unused,
@@ -151,6 +161,13 @@ impl Known {
 pub fn list(global: &Global, output: &Output) -> Result<u8, Failure> {
     let layout = stack::applied(global)?;
     let known = Known::of(&layout)?;
+    output.line(output.paint(
+        Paint::Faint,
+        &format!(
+            "{:>6}  {:71}  {:20}  signed by, state",
+            "number", "digest", "time"
+        ),
+    ));
     for written in &known.written {
         output.line(line(written, known.state(written), output));
     }

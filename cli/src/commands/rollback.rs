@@ -8,6 +8,7 @@ use crate::args::{Global, RollbackArgs};
 use crate::changes;
 use crate::commands::policy::{Known, State};
 use crate::commands::{apply, plan};
+use crate::constructs::Places;
 use crate::failure::{Failure, exit};
 use crate::output::Output;
 use crate::policies::{self, digest_text};
@@ -35,7 +36,7 @@ pub fn run(global: &Global, args: &RollbackArgs, output: &Output) -> Result<u8, 
     let known = Known::of(&layout)?;
     let target = target(&known, args.to)?;
     let (artifact, stored) = policies::stored(&layout, &target.digest)?;
-    apply::capabilities(&layout, &artifact)?;
+    apply::capabilities(&layout, &artifact, &Places::default())?;
     let before = known
         .in_force()
         .map(|named| policies::artifact(&layout, &named.digest))
@@ -49,11 +50,13 @@ pub fn run(global: &Global, args: &RollbackArgs, output: &Output) -> Result<u8, 
         Untrusted(&target.signed_by)
     ));
     plan::print(&changes::between(before.as_ref(), &artifact), output);
+    plan::print_meaning(before.as_ref(), &artifact, output);
     confirmed(args, output)?;
     let compiled = Compiled {
         artifact,
         stored,
         map: SourceMap::default(),
+        places: Places::default(),
     };
     let (outcome, applied) = apply::apply(&mut layout, &compiled, output)?;
     apply::report(&layout, &compiled, &outcome, applied, output);

@@ -30,6 +30,23 @@ pub fn policy(artifact: &Artifact) -> String {
     page.out
 }
 
+/// A value as a policy writes it: `$5`, `5m`, `"a"`, `[1, 2]`.
+pub fn value(datum: &Datum) -> String {
+    let mut out = String::new();
+    self::datum(datum, &mut out);
+    out
+}
+
+/// The word of a `rate_limit`'s window: `hour` of `5 per hour`.
+pub fn window(window: &Datum) -> &'static str {
+    per(window)
+}
+
+/// The word of an argument's kind: `path.read`.
+pub const fn kind_word(kind: Kind) -> &'static str {
+    self::kind(kind)
+}
+
 /// Text that grows by lines.
 #[derive(Default)]
 struct Page {

@@ -11,7 +11,7 @@ use crate::policies;
 use crate::source;
 use crate::stack;
 use crate::trial::{Clock, Supposition, Trial};
-use crate::untrusted::Untrusted;
+use crate::untrusted::{Untrusted, Written};
 use faramesh_core::decision::{Decision, Effect};
 use faramesh_core::policy::artifact::{Artifact, Ask, Literal, Order, Relation};
 use faramesh_core::policy::trace::{TracedFact, TracedRule, TracedTest};
@@ -299,7 +299,7 @@ fn people(
         output.line(format!(
             "{}  {}",
             output.paint(paint, &format!("{:9}", rule.outcome)),
-            Untrusted(&rule.text)
+            Written(&rule.text)
         ));
         output.line(format!("           {}", Untrusted(&place(rule.number))));
         rule.tests.iter().for_each(|test| show(test, output));
@@ -320,17 +320,17 @@ fn show(test: &Test, output: &Output) {
         .iter()
         .map(|fact| {
             let value = match &fact.value {
-                Some(value) => Untrusted(value).to_string(),
+                Some(value) => Written(value).to_string(),
                 None if fact.undeclared => "not declared by its closed tool".to_owned(),
                 None => "absent".to_owned(),
             };
-            format!("{} is {value} ({})", Untrusted(&fact.field), fact.source)
+            format!("{} is {value} ({})", Written(&fact.field), fact.source)
         })
         .collect();
     output.line(format!(
         "           {:5}  {}: {}",
         test.result,
-        Untrusted(&test.test),
+        Written(&test.test),
         facts.join(", ")
     ));
 }

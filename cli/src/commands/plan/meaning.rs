@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::output::{Output, Paint};
-use crate::untrusted::Untrusted;
+use crate::untrusted::{Untrusted, Written};
 use faramesh_core::decision::Effect;
 use faramesh_policy_compiler::compare::{
     AgentComparison, Comparison, Finding, Presence, Reach, Remark,
@@ -63,7 +63,7 @@ fn print_agent(agent: &AgentComparison, output: &Output) {
 }
 
 fn remark_line(remark: &Remark, output: &Output) -> String {
-    format!("{} {}", mark(remark.reach, output), Untrusted(&remark.text))
+    format!("{} {}", mark(remark.reach, output), Written(&remark.text))
 }
 
 fn mark(reach: Reach, output: &Output) -> String {
@@ -85,7 +85,7 @@ fn finding_line(finding: &Finding, output: &Output) -> String {
             Untrusted(&finding.tools),
             past(finding.before),
             past(finding.after),
-            Untrusted(why)
+            Written(why)
         );
     };
     let among = if finding.tools == witness.tool {
@@ -100,8 +100,8 @@ fn finding_line(finding: &Finding, output: &Output) -> String {
         .map(|(index, (field, value))| {
             let word = if index > 0 { "and" } else { "when" };
             match value.as_str() {
-                "null" => format!(" {word} {} is absent", Untrusted(field)),
-                value => format!(" {word} {} = {}", Untrusted(field), Untrusted(value)),
+                "null" => format!(" {word} {} is absent", Written(field)),
+                value => format!(" {word} {} = {}", Written(field), Written(value)),
             }
         });
     format!(
@@ -109,7 +109,7 @@ fn finding_line(finding: &Finding, output: &Output) -> String {
         past(finding.after),
         past(finding.before),
         Untrusted(&witness.tool),
-        Untrusted(&witness.arguments),
+        Written(&witness.arguments),
         given.collect::<String>()
     )
 }
