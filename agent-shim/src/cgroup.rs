@@ -154,11 +154,15 @@ impl Cgroup {
                 ));
                 probes
             }
-            Err(why) => ["cgroup.membership", "cgroup.pids", "cgroup.memory"]
-                .map(|layer| crate::probe::absent(layer, why))
-                .to_vec(),
+            Err(why) => absent_rows(why),
         }
     }
+}
+
+pub(crate) fn absent_rows(why: impl std::fmt::Display) -> Vec<Probe> {
+    ["cgroup.membership", "cgroup.pids", "cgroup.memory"]
+        .map(|layer| crate::probe::absent(layer, &why))
+        .to_vec()
 }
 
 impl Drop for Made {

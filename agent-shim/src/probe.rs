@@ -497,3 +497,41 @@ pub(crate) fn absent_rows() -> Vec<Probe> {
     .map(|layer| absent(layer, "not built yet"))
     .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::allow_attributes,
+        reason = "a test that cannot go on fails"
+    )]
+
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// A policy that requires what nothing measures would refuse every call; one must not be able to.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn what_a_policy_may_require_is_what_a_launch_measures() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("socket");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        let attempts = Attempts::prepare(
+            Rights::of_this_host(),
+            &[socket],
+            std::process::id(),
+            Pid::this(),
+        );
+        let answers = attempts.try_all();
+        let mut rows = attempts.compare(&answers, Some(&answers.files), &answers.calls);
+        rows.extend(attempts.compare(&answers, None, &answers.calls));
+        rows.extend(status_rows(0, 0));
+        rows.push(descriptor_row());
+        rows.extend(absent_rows());
+        rows.extend(crate::cgroup::absent_rows("no cgroup"));
+        let measured: BTreeSet<&str> = rows.iter().map(|row| row.layer.as_str()).collect();
+        let required: BTreeSet<&str> = faramesh_core::record::LAYERS.iter().copied().collect();
+        assert_eq!(measured, required);
+        assert!(faramesh_core::record::LAYERS.is_sorted());
+    }
+}

@@ -28,12 +28,9 @@ pub const RECORD_BYTES_MAX: usize = 256 << 10;
 /// with the record it stays under a frame's limit.
 pub const DETAIL_BYTES_MAX: usize = (4 << 20) - RECORD_BYTES_MAX - 1024;
 
-/// Layers of the sandbox, sorted: what a policy may require (`require enforcement landlock`) and ask for
-/// (`enforcement.seccomp`). A word before a dot is all that are probed below it.
+/// What a launch measures from inside the sandbox, sorted: the names of the rows in a session's start record.
 pub const LAYERS: &[&str] = &[
     "apparmor",
-    "base",
-    "base.capabilities",
     "base.capabilities.ambient",
     "base.capabilities.bounding",
     "base.capabilities.inheritable",
@@ -45,49 +42,74 @@ pub const LAYERS: &[&str] = &[
     "base.one_thread",
     "base.uid",
     "bpf_lsm",
-    "cgroup",
     "cgroup.membership",
     "cgroup.memory",
     "cgroup.pids",
     "cgroup_bpf",
     "egress",
     "landlock",
-    "landlock.fs",
     "landlock.fs.ioctl_dev",
     "landlock.fs.read",
     "landlock.fs.refer",
     "landlock.fs.truncate",
     "landlock.fs.write",
-    "landlock.net",
     "landlock.net.bind",
     "landlock.net.connect",
-    "landlock.scope",
     "landlock.scope.abstract_unix",
     "landlock.scope.signal",
-    "landlock.unix",
     "landlock.unix.path",
     "listener",
     "namespaces",
-    "seccomp",
+    "seccomp.add_key",
     "seccomp.bpf",
     "seccomp.chroot",
+    "seccomp.clone3",
     "seccomp.clone_namespace",
+    "seccomp.f_setown",
+    "seccomp.f_setsig",
+    "seccomp.fast_open",
     "seccomp.i386",
     "seccomp.io_uring",
+    "seccomp.kexec",
+    "seccomp.keyctl",
+    "seccomp.kill_all",
     "seccomp.mode",
     "seccomp.mount",
+    "seccomp.open_by_handle_at",
+    "seccomp.perf_event_open",
+    "seccomp.pidfd_getfd",
+    "seccomp.prlimit_other",
     "seccomp.process_vm_readv",
     "seccomp.process_vm_writev",
     "seccomp.ptrace",
+    "seccomp.request_key",
     "seccomp.setns",
+    "seccomp.socket_inet",
+    "seccomp.socket_inet6",
+    "seccomp.socket_mptcp",
+    "seccomp.socket_netlink",
+    "seccomp.socket_packet",
+    "seccomp.socket_vsock",
+    "seccomp.tioclinux",
+    "seccomp.tiocsti",
     "seccomp.umount",
+    "seccomp.unlisted",
     "seccomp.unshare",
+    "seccomp.userfaultfd",
     "seccomp.x32",
-    "signal",
     "signal.daemon",
-    "sockets",
     "sockets.hidden",
 ];
+
+/// Whether a policy may require a layer (`require enforcement landlock`) or ask for it (`enforcement.seccomp.mount`): it
+/// is measured, or some of which it is the first words are.
+pub fn is_layer(name: &str) -> bool {
+    LAYERS.iter().any(|layer| {
+        layer
+            .strip_prefix(name)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
+}
 
 /// A session's id.
 const SESSION_BYTES_MAX: usize = 128;

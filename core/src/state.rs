@@ -5,7 +5,7 @@
 
 mod windows;
 
-pub use windows::{CONTRIBUTIONS_MAX, Effects};
+pub use windows::{CALLERS_CONTRIBUTIONS_MAX, CONTRIBUTIONS_MAX, Effects};
 
 use crate::decimal::Decimal;
 use crate::decision::Effect;

@@ -16,7 +16,7 @@ use faramesh_core::record::{
     self, Activation, Body, DecisionRecord, Door, Header, LAYERS, RunMode, SessionStart, Start,
     Time,
 };
-use faramesh_core::state::{Beside, CONTRIBUTIONS_MAX, State};
+use faramesh_core::state::{Beside, CALLERS_CONTRIBUTIONS_MAX, CONTRIBUTIONS_MAX, State};
 use proptest::prelude::*;
 
 fn names(path: &str) -> Vec<String> {
@@ -797,6 +797,58 @@ fn more_contributions_than_are_remembered_make_a_window_over_them_maybe_and_a_to
         state.counted(None, SUM, Some(many - 11), at(many)),
         Some(Decimal::from(i64::try_from(many - 10).unwrap()))
     );
+}
+
+/// Many windows, all fed by each call, and one that was fed before them.
+#[test]
+fn a_caller_that_feeds_many_windows_is_remembered_for_less_long_in_each_and_what_is_rare_stays() {
+    const WINDOWS: usize = 16;
+    let names: Vec<String> = (0..WINDOWS).map(|n| format!("sum pay/* a{n}")).collect();
+    let rare = "sum rare amount".to_owned();
+    let mut state = State::new();
+    let mut counted = names.clone();
+    counted.push(rare.clone());
+    let activation = Body::Activation(Activation {
+        number: 1,
+        digest: [0; 32],
+        manifest: [0; 32],
+        policy_mode: "enforce".to_owned(),
+        windows: counted,
+    });
+    state.apply(0, at(0), &activation).unwrap();
+    let policy = policy(Mode::Enforce, |_| {});
+    let asked = call(None, "pay/x", "{}");
+    let decision = ask_at(&policy, &state, &asked, at(1));
+    let Body::Decision(plain) = body(&asked, decision, &policy) else {
+        panic!("a decision")
+    };
+    let mut feed = |seq: u64, names: &[String]| {
+        let mut record = plain.clone();
+        let one = |name: &String| (name.clone(), Some(Decimal::from(1)));
+        record.effects = names.iter().map(one).collect();
+        state.apply(seq, at(seq), &Body::Decision(record)).unwrap();
+    };
+    feed(1, std::slice::from_ref(&rare));
+    let each = u64::try_from(CALLERS_CONTRIBUTIONS_MAX / WINDOWS).unwrap();
+    let many = 2 * each;
+    for seq in 2..=many {
+        feed(seq, &names);
+    }
+    let back = |calls: u64| Some(calls - 1);
+    let sum = |name: &str, window| state.counted(None, name, window, at(many));
+    for name in &names {
+        assert_eq!(
+            sum(name, None),
+            Some(Decimal::from(i64::try_from(many - 1).unwrap()))
+        );
+        assert_eq!(sum(name, back(each + 1)), None, "{name} forgot nothing");
+        let kept = each - 1;
+        assert_eq!(
+            sum(name, back(kept)),
+            Some(Decimal::from(i64::try_from(kept).unwrap()))
+        );
+    }
+    assert_eq!(sum(&rare, Some(many)), Some(Decimal::from(1)));
 }
 
 /// What one caller did: (when, argument, answer).

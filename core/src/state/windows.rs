@@ -10,6 +10,12 @@ use std::collections::{BTreeMap, VecDeque};
 /// hour than one a second. Totals since the caller began need none of them.
 pub const CONTRIBUTIONS_MAX: usize = 4_096;
 
+/// Contributions to all windows of one caller that are remembered one by one: 32 bytes each, some 150 where a sum needs
+/// more than 18 digits, so 256 KiB, and a little over a gigabyte for a thousand callers of the worst kind, however many
+/// windows a policy asks for. Beyond it the window that remembers the most forgets its oldest: what is called often
+/// pays, and what is rare keeps its past.
+pub const CALLERS_CONTRIBUTIONS_MAX: usize = 2 * CONTRIBUTIONS_MAX;
+
 /// What one record adds to the windows: (name, exact number, or `None` where the summed argument was absent or is no
 /// number that can be summed).
 pub type Effects = Vec<(String, Option<Decimal>)>;
@@ -27,6 +33,8 @@ pub(super) struct Since {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Windows {
     by_name: BTreeMap<String, Window>,
+    /// Contributions that all of them remember.
+    remembered: usize,
     /// The caller's first decision.
     first: Option<u64>,
     /// The last decision whose effects are not known any more: its detail was erased, or is not what was committed to.
@@ -86,14 +94,30 @@ impl Windows {
                 self.by_name.insert(name.clone(), Window::default());
             }
             if let Some(window) = self.by_name.get_mut(name) {
+                let before = window.last.len();
                 window.add(boot_ms, value.as_ref());
+                self.remembered = self.remembered + window.last.len() - before;
             }
+            self.forget();
+        }
+    }
+
+    /// Keeps to [`CALLERS_CONTRIBUTIONS_MAX`].
+    fn forget(&mut self) {
+        if self.remembered <= CALLERS_CONTRIBUTIONS_MAX {
+            return;
+        }
+        let longest = self.by_name.values_mut().max_by_key(|one| one.last.len());
+        if let Some(window) = longest {
+            window.forget_oldest();
+            self.remembered -= 1;
         }
     }
 
     /// Nothing asks for the others any more.
     pub(super) fn keep(&mut self, counted: &BTreeMap<String, Since>) {
         self.by_name.retain(|name, _| counted.contains_key(name));
+        self.remembered = self.by_name.values().map(|one| one.last.len()).sum();
     }
 
     /// What the window holds from `from_ms` on (`None`: since the caller began), where that is known exactly.
@@ -116,7 +140,7 @@ impl Window {
         let last_ms = self.last.back().map_or(0, |last| last.boot_ms);
         let boot_ms = boot_ms.max(last_ms);
         if self.last.len() >= CONTRIBUTIONS_MAX {
-            self.forgotten_ms = self.last.pop_front().map(|oldest| oldest.boot_ms);
+            self.forget_oldest();
         }
         self.last.push_back(Contribution {
             boot_ms,
@@ -125,6 +149,12 @@ impl Window {
         match value.and_then(|value| self.total.sum.plus(value)) {
             Some(sum) => self.total.sum = sum,
             None => self.total.absent = self.total.absent.saturating_add(1),
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(oldest) = self.last.pop_front() {
+            self.forgotten_ms = Some(oldest.boot_ms);
         }
     }
 

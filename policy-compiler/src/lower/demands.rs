@@ -4,8 +4,9 @@ use crate::diagnostic::{Diagnostic, alternatives, quoted};
 use crate::number::Number;
 use crate::source::Span;
 use crate::vocabulary::nearest;
+use faramesh_core::record::{self, is_layer};
 
-/// Layers that a launch probes, by the first part of their names.
+/// The first words of the layers that a policy is for: of those that no launch has yet, those that are planned.
 pub(super) const LAYERS: [&str; 7] = [
     "base",
     "cgroup",
@@ -15,21 +16,17 @@ pub(super) const LAYERS: [&str; 7] = [
     "namespaces",
     "seccomp",
 ];
-/// Bytes of a layer's name: more than any has.
-const LAYER_BYTES_MAX: usize = 128;
 
 /// Why a layer, or a part of one, is none that a launch measures. Which parts a kernel has is known at the launch alone.
 pub(crate) fn layer_fault(layer: &str, span: Span) -> Option<Box<Diagnostic>> {
-    let root = layer.split('.').next().unwrap_or_default();
-    let plain = layer.split('.').all(|part| {
-        !part.is_empty()
-            && part
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
-    });
-    if plain && layer.len() <= LAYER_BYTES_MAX && LAYERS.contains(&root) {
+    if is_layer(layer) {
         return None;
     }
+    let root = layer.split('.').next().unwrap_or_default();
+    let near = match LAYERS.contains(&root) {
+        true => nearest(layer, record::LAYERS.iter().copied()),
+        false => nearest(root, LAYERS.into_iter()),
+    };
     Some(Box::new(
         Diagnostic::new(
             Number::UnknownLayer,
@@ -39,6 +36,6 @@ pub(crate) fn layer_fault(layer: &str, span: Span) -> Option<Box<Diagnostic>> {
             span,
             format!("expected {}, or a part of one", alternatives(LAYERS)),
         )
-        .suggest(nearest(root, LAYERS.into_iter())),
+        .suggest(near),
     ))
 }
