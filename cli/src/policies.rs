@@ -2,7 +2,8 @@
 //!
 //! Invariants: an artifact lies under its own digest and is never changed; a manifest's number is one more than any
 //! number that was ever written, also where its activation was refused or never came; `next` is written last. What is
-//! read back is believed only with the pinned key's signature.
+//! read back is believed only with the pinned key's signature. Only a source map is not signed: it is shown to people, and
+//! nothing is decided by it.
 #![forbid(unsafe_code)]
 
 use crate::failure::Failure;
@@ -11,7 +12,12 @@ use crate::layout::Layout;
 use crate::sign::{self, PolicyKey};
 use faramesh_core::checkpoint::{ArtifactStatement, Manifest, NOTE_BYTES_MAX, PublicKey, hex};
 use faramesh_core::policy::artifact::{self, ARTIFACT_BYTES_MAX, Artifact};
+use faramesh_policy_compiler::SourceMap;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+/// A line is at most seven digits and a comma, and an artifact has fewer rules than it has bytes.
+const MAP_BYTES_MAX: u64 = ARTIFACT_BYTES_MAX as u64;
 
 /// A compiled policy as it lies on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +50,61 @@ pub fn digest_text(digest: &[u8; 32]) -> String {
 pub fn write_artifact(layout: &Layout, stored: &Stored) -> Result<(), Failure> {
     let path = layout.artifacts().join(hex(&stored.digest));
     files::write_durably(&path, &stored.bytes, 0o640, policy_owner(layout)?)
+}
+
+/// Where an artifact's rules stood in the file that it was last applied from: what it does not say itself, so that layout
+/// is no part of its digest.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lines {
+    /// The file's name, without its directory.
+    pub file: String,
+    /// By agent, the lines of its rules.
+    #[serde(flatten)]
+    pub map: SourceMap,
+}
+
+impl Lines {
+    /// `governance.fms:4` for a rule of an agent, counted from 0; a file without agents has one without a name.
+    pub fn place(&self, agent: &str, rule: u32) -> Option<String> {
+        let agents = &self.map.agents;
+        let lines = agents.get(agent).or_else(|| agents.get(""))?;
+        let line = lines.get(rule as usize)?;
+        Some(format!("{}:{line}", self.file))
+    }
+}
+
+/// Writes beside an artifact where its rules stand. Nothing where that is not known: what was written before still holds.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_map(layout: &Layout, digest: &[u8; 32], map: &SourceMap) -> Result<(), Failure> {
+    if map.agents.is_empty() {
+        return Ok(());
+    }
+    let source = layout.source();
+    let name = source.file_name().unwrap_or_default();
+    let lines = Lines {
+        file: name.to_string_lossy().into_owned(),
+        map: map.clone(),
+    };
+    let text = serde_json::to_vec(&lines)
+        .map_err(|e| Failure::internal(format!("the source map cannot be written down: {e}")))?;
+    let path = map_path(layout, digest);
+    files::write_durably(&path, &text, 0o640, policy_owner(layout)?)
+}
+
+/// Where the rules of an artifact stand, as far as that is known to who asks; the journal's readers need not be able to
+/// read the policy.
+pub fn lines(layout: &Layout, digest: &[u8; 32]) -> Lines {
+    files::read_limited(&map_path(layout, digest), MAP_BYTES_MAX)
+        .ok()
+        .flatten()
+        .and_then(|text| serde_json::from_slice(&text).ok())
+        .unwrap_or_default()
+}
+
+fn map_path(layout: &Layout, digest: &[u8; 32]) -> std::path::PathBuf {
+    layout.artifacts().join(format!("{}.map", hex(digest)))
 }
 
 /// Signs the artifact.

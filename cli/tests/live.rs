@@ -517,3 +517,62 @@ fn a_stack_with_a_path_too_long_for_sockets_still_runs() {
     daemon.ended().exits(0);
     fs::remove_dir_all(run).unwrap();
 }
+
+#[test]
+fn the_line_of_a_rule_is_named_wherever_its_policy_is_shown_and_follows_the_file() {
+    let (world, _daemon) = started(POLICY);
+    world.faramesh(&PERMITTED).exits(0);
+    let tail = world.faramesh(&["audit", "tail", "-n", "1", "--format", "json"]);
+    let seq = tail.exits(0).json()["seq"].to_string();
+    let shown = |place: &str| {
+        let show = ["audit", "show", &seq];
+        world.faramesh(&show).exits(0).says(&[place]);
+        let json = world
+            .faramesh(&["audit", "show", &seq, "--format", "json"])
+            .exits(0)
+            .json();
+        assert_eq!(json["rule_source"], place);
+        let explain = [
+            "explain",
+            "call",
+            "--applied",
+            "--agent",
+            "bot",
+            "--tool",
+            "stripe/refund",
+            "--args",
+            "{\"amount\": 80}",
+        ];
+        world.faramesh(&explain).exits(0).says(&[place]);
+        world.faramesh(&["policy", "show"]).exits(0).says(&[place]);
+    };
+    shown("governance.fms:4");
+    // The same policy on other lines: nothing is signed.
+    world.write("governance.fms", &format!("# moved\n{POLICY}"));
+    let before = world.manifests();
+    world
+        .faramesh(&["apply"])
+        .exits(0)
+        .says(&["nothing changed"]);
+    assert_eq!(world.manifests(), before);
+    shown("governance.fms:5");
+    // A newer policy and back: the lines are those that the older one had.
+    world.write("governance.fms", POLICY_2);
+    world.faramesh(&["apply"]).exits(0);
+    world.faramesh(&["rollback", "--yes"]).exits(0);
+    shown("governance.fms:5");
+    // Whatever stands in a map, nothing is decided by it; without one nothing is claimed.
+    let artifacts = world.state("policy/artifacts");
+    for entry in fs::read_dir(&artifacts).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "map") {
+            fs::write(path, "{\"file\": 7").unwrap();
+        }
+    }
+    world.faramesh(&PERMITTED).exits(0);
+    let json = world
+        .faramesh(&["audit", "show", &seq, "--format", "json"])
+        .exits(0)
+        .json();
+    assert!(json["rule_source"].is_null(), "{json}");
+}

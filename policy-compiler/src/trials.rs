@@ -70,6 +70,13 @@ fn put(policy: &Policy, agent: &AgentPolicy, example: &Example) -> Result<Decisi
             supposed.suppose(field.clone(), Value::Null);
         }
     }
+    // What a host can enforce is no matter of the rules: what the policy requires holds, unless the example says not.
+    for layer in &agent.demands {
+        let field = Field::Enforcement(layer.clone());
+        if supposed.get(&field).is_none() {
+            supposed.suppose(field, Value::Bool(true));
+        }
+    }
     let question = Question {
         attested: &attested,
         door: Door::Govern,

@@ -70,11 +70,14 @@ fn unit(c: &mut Criterion) {
     });
 }
 
+/// A policy of so many rules.
+type Shape = fn(usize) -> Policy;
+
 /// The evaluation alone, in memory that is used again: rules for as many tools, and rules for one tool that differ by the
 /// customer or by the amount that they ask for.
 fn evaluation(c: &mut Criterion) {
     let (call, state, mut scratch) = (call(), State::new(), Scratch::default());
-    let shapes: [(&str, fn(usize) -> Policy); 3] = [
+    let shapes: [(&str, Shape); 3] = [
         ("evaluate", policy),
         ("evaluate-customers", |rules| {
             one_tool(rules, |n| {

@@ -46,6 +46,64 @@ fn call_invalid() {
     let answer = world.govern("bot", "crm/lookup", r#"{"id":1,"id":2}"#);
     is(&answer, "deny", "CALL_INVALID");
     assert!(answer.json["receipt"].is_null(), "it never was a call");
+    // One that is no call for the tool was one, and is a record.
+    let schema = r#"
+agent "bot" {
+  default permit
+  tool pay { arg amount: money required  arg to: text  closed }
+}
+"#;
+    let world = World::development(schema);
+    is(&world.govern("bot", "pay", r#"{"amount":5}"#), "permit", "");
+    for (args, named) in [
+        ("{}", "amount"),
+        (r#"{"amount":"5"}"#, "amount"),
+        (r#"{"amount":5,"To":"x"}"#, "To"),
+    ] {
+        let answer = world.govern("bot", "pay", args);
+        is(&answer, "deny", "CALL_INVALID");
+        assert!(answer.message.contains(named), "{answer:?}");
+        assert!(!answer.json["receipt"].is_null(), "{answer:?}");
+    }
+}
+
+#[test]
+fn path_denied() {
+    let policy = r#"
+agent "bot" {
+  default permit
+  tool files/read { arg path: path.read required  closed }
+  paths {
+    read_exclude   ["private/**"]
+    edit_protected ["src/main.rs"]
+    edit_allow     ["src/**"]
+  }
+}
+"#;
+    let world = World::development(policy);
+    let asked = |tool: &str, path: &str| {
+        let args = serde_json::json!({ "path": path }).to_string();
+        world.govern("bot", tool, &args)
+    };
+    is(&asked("files/read", "docs/a.md"), "permit", "");
+    is(&asked("files/write", "src/lib.rs"), "permit", "");
+    for (tool, path) in [
+        ("files/read", "private/a"),
+        ("files/read", "src/../PRIVATE/a"),
+        ("files/read", "%70rivate/a"),
+        ("files/read", ".env"),
+        ("files/read", "x/.git/config"),
+        ("files/read", "~/x"),
+        ("files/write", "docs/a.md"),
+        ("files/write", "src/../docs/a.md"),
+    ] {
+        let answer = asked(tool, path);
+        is(&answer, "deny", "PATH_DENIED");
+        assert!(!answer.message.contains(path), "{path}: {answer:?}");
+    }
+    let waits = asked("files/write", "./src//main.rs");
+    is(&waits, "defer", "PATH_DENIED");
+    assert_eq!(waits.json["resolution"]["kind"], "manual_audit");
 }
 
 #[test]
@@ -117,6 +175,24 @@ fn enforcement_missing() {
         .iter()
         .find(|probe| probe.to_string().contains("the kernel has no Landlock"));
     assert!(absent.is_some(), "{start}");
+}
+
+/// What a launch measured holds for the calls of its session and for nobody else's.
+#[test]
+fn a_policy_that_requires_a_layer_refuses_each_call_of_who_does_not_have_it() {
+    let requires = |layer: &str| {
+        let demand = format!("default deny\n  require enforcement {layer}");
+        World::development(&development_policy().replace("default deny", &demand))
+    };
+    let world = requires("seccomp");
+    is(&world.ask("crm/lookup", "{}"), "permit", "");
+    let outside = world.govern("bot", "crm/lookup", "{}");
+    is(&outside, "deny", "ENFORCEMENT_MISSING");
+    assert!(outside.message.contains("seccomp"), "{outside:?}");
+    // A layer that no launch has yet is never taken for one.
+    let world = requires("listener");
+    let inside = world.ask("crm/lookup", "{}");
+    is(&inside, "deny", "ENFORCEMENT_MISSING");
 }
 
 #[test]

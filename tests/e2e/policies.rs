@@ -33,8 +33,8 @@ fn an_apply_that_fails_leaves_the_old_policy_deciding() {
         "agent \"bot\" { default maybe }",
         "agent \"bot\" { permit a/b if amount matches \"(\" }",
         "agent \"bot\" { default deny }\nagent \"bot\" { default permit }",
-        "agent \"bot\" { budget daily { max $500 } }",
-        "agent \"bot\" { permit a/b if session.sum(a.b) > 3 }",
+        "agent \"bot\" { budget daily { mux $500 } }",
+        "agent \"bot\" { permit a/b if session.sum(a.b, 1h) > \"3\" }",
         "",
         "\u{0}",
     ] {
@@ -45,6 +45,28 @@ fn an_apply_that_fails_leaves_the_old_policy_deciding() {
     let after = world.status();
     assert_eq!(after["policy_digest"], before["policy_digest"]);
     assert_eq!(world.govern("bot", "crm/lookup", "{}").effect, "permit");
+}
+
+#[test]
+fn what_no_daemon_enforces_is_refused_by_name_with_a_daemon_and_without_one() {
+    let budget = "default deny\n  budget daily { max $500 }";
+    let policy = development_policy().replace("default deny", budget);
+    let refused = |world: &World| {
+        let before = snapshot(world);
+        world.write_policy(&policy);
+        let error = world.apply().expect_err("a budget");
+        assert!(
+            error.contains("`budget` in agent `bot` is not enforced by this daemon"),
+            "{error}"
+        );
+        assert!(error.contains("nothing was changed"), "{error}");
+        assert_eq!(snapshot(world), before);
+    };
+    let mut world = World::development(&development_policy());
+    refused(&world);
+    assert_eq!(world.govern("bot", "crm/lookup", "{}").effect, "permit");
+    world.stop();
+    refused(&world);
 }
 
 #[test]

@@ -190,9 +190,12 @@ pub fn apply(
     applied.made.iter().for_each(|line| output.note(line));
     passed(Step::Guard);
     if let Some(outcome) = unchanged(layout, compiled)? {
+        // The same rules may stand on other lines now.
+        policies::write_map(layout, &compiled.stored.digest, &compiled.map)?;
         return Ok((outcome, applied));
     }
     policies::write_artifact(layout, &compiled.stored)?;
+    policies::write_map(layout, &compiled.stored.digest, &compiled.map)?;
     passed(Step::Artifact);
     policies::write_artifact_note(layout, &key, &compiled.stored)?;
     passed(Step::ArtifactNote);

@@ -11,10 +11,11 @@ use crate::failure::{Failure, exit};
 use crate::journal;
 use crate::layout::Layout;
 use crate::output::{Output, Paint};
-use crate::policies::{self, Written, digest_text};
+use crate::policies::{self, Lines, Written, digest_text};
 use crate::stack;
 use crate::untrusted::{Untrusted, is_deceptive};
 use faramesh_core::checkpoint::{Manifest, hex, unhex};
+use faramesh_core::policy::artifact::Artifact;
 use faramesh_policy_compiler::{render_policy, render_yaml};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -81,6 +82,8 @@ struct Shown<'a> {
     time: Option<&'a str>,
     signed_by: Option<&'a str>,
     requires: &'a [String],
+    /// Where its rules stood in the file that it was last applied from.
+    source: Option<&'a Lines>,
     policy: &'a str,
 }
 
@@ -230,6 +233,7 @@ pub fn show(global: &Global, args: &ShowPolicyArgs, output: &Output) -> Result<u
     let (digest, manifest) = which(&known, args.which.as_deref())?;
     let artifact = policies::artifact(&layout, &digest)?;
     let text = render_policy(&artifact);
+    let lines = policies::lines(&layout, &digest);
     if output.format() == Format::Text {
         if let Some(manifest) = manifest {
             output.line(format!(
@@ -241,6 +245,7 @@ pub fn show(global: &Global, args: &ShowPolicyArgs, output: &Output) -> Result<u
             ));
         }
         output.line(format!("# {}", digest_text(&digest)));
+        stood(&artifact, &lines).for_each(|line| output.line(line));
         output.line(harmless(text.trim_end_matches('\n')));
     }
     if output.format() == Format::Yaml {
@@ -253,9 +258,29 @@ pub fn show(global: &Global, args: &ShowPolicyArgs, output: &Output) -> Result<u
         time: manifest.map(|manifest| manifest.time.as_str()),
         signed_by: manifest.map(|manifest| manifest.signed_by.as_str()),
         requires: &artifact.requires,
+        source: (!lines.file.is_empty()).then_some(&lines),
         policy: &text,
     });
     Ok(exit::OK)
+}
+
+/// From where to where the rules of each agent stood, as comments.
+fn stood<'a>(artifact: &'a Artifact, lines: &'a Lines) -> impl Iterator<Item = String> + 'a {
+    artifact.agents.iter().filter_map(|agent| {
+        let last = u32::try_from(agent.rules.len()).ok()?.checked_sub(1)?;
+        let (first, last) = (
+            lines.place(&agent.name, 0)?,
+            lines.place(&agent.name, last)?,
+        );
+        let whose = match agent.name.as_str() {
+            "" => "rules".to_owned(),
+            name => format!("rules of {}", Untrusted(name)),
+        };
+        Some(match first == last {
+            true => format!("# {whose}: {}", Untrusted(&first)),
+            false => format!("# {whose}: {} to {}", Untrusted(&first), Untrusted(&last)),
+        })
+    })
 }
 
 /// The digest that is meant, with its newest manifest.

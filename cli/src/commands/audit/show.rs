@@ -5,7 +5,9 @@ use super::{line, tail};
 use crate::args::{Global, ShowArgs};
 use crate::failure::{Failure, exit};
 use crate::journal::{self, Entry};
+use crate::layout::Layout;
 use crate::output::{Output, Paint};
+use crate::policies;
 use crate::stack;
 use crate::untrusted::Untrusted;
 use faramesh_core::checkpoint::hex;
@@ -23,6 +25,8 @@ struct Shown<'a> {
     args_salt: Option<String>,
     detail_salt: Option<String>,
     detail_matches: Option<bool>,
+    /// Where the rule that decided stood when its policy was last applied.
+    rule_source: Option<String>,
 }
 
 /// Prints the record.
@@ -39,7 +43,15 @@ pub fn run(global: &Global, args: &ShowArgs, output: &Output) -> Result<u8, Fail
     };
     let matches = committed
         .map(|committed| record::commitment(&entry.detail_salt, &entry.detail) == committed);
+    let place = decided_at(&layout, &entry, &view.body);
     output.line(line(entry.seq, &view, output));
+    if let Some(place) = &place {
+        output.line(format!(
+            "{}  decided by {}",
+            output.paint(Paint::Strong, "rule  "),
+            Untrusted(place)
+        ));
+    }
     people(&entry, matches, output)?;
     if output.is_json() {
         let raw = tail::raw(&entry.record, entry.seq)?;
@@ -56,9 +68,20 @@ pub fn run(global: &Global, args: &ShowArgs, output: &Output) -> Result<u8, Fail
             args_salt: committed.map(|_| hex(&entry.args_salt)),
             detail_salt: committed.map(|_| hex(&entry.detail_salt)),
             detail_matches: matches,
+            rule_source: place,
         });
     }
     Ok(exit::OK)
+}
+
+/// Of a decision, where the rule stands that made it: as far as its detail is kept and the policy's directory says.
+fn decided_at(layout: &Layout, entry: &Entry, body: &BodyView) -> Option<String> {
+    let BodyView::Decision(decision) = body else {
+        return None;
+    };
+    let detail: Value = serde_json::from_slice(&entry.detail).ok()?;
+    let number = u32::try_from(detail.get("rule")?.as_u64()?).ok()?;
+    policies::lines(layout, &decision.policy).place(&decision.agent, number.checked_sub(1)?)
 }
 
 fn people(entry: &Entry, matches: Option<bool>, output: &Output) -> Result<(), Failure> {

@@ -142,8 +142,12 @@ fn policy(
         .in_force()
         .ok_or_else(|| Failure::data("nothing is in force").next("leave --applied out"))?;
     let artifact = policies::artifact(&layout, &named.digest)?;
-    let name = format!("{} {}", layout.stack, named.number);
-    Ok((artifact, SourceMap::default(), name))
+    let lines = policies::lines(&layout, &named.digest);
+    let name = match lines.file.as_str() {
+        "" => format!("{} {}", layout.stack, named.number),
+        file => file.to_owned(),
+    };
+    Ok((artifact, lines.map, name))
 }
 
 /// `time.hour=3`: what is no JSON is text.
