@@ -220,25 +220,20 @@ fn an_operators_question_in_the_enforced_set_up_is_recorded_as_a_probe() {
 
 #[test]
 fn a_redacted_argument_stands_in_no_file_of_the_stack_and_decides_all_the_same() {
-    if !root_or_skip("a_redacted_argument_stands_in_no_file_of_the_stack_and_decides_all_the_same")
-    {
-        return;
-    }
     const SECRET: &str = "4929-1775-9923-0016";
     let policy = r#"
 agent "bot" {
-  RUN_AS
   default deny
   permit pay if card starts_with "4929" and amount < 100
   redact pay args: ["card", "to.iban"]
 }
 "#;
-    let mut world = World::enforced(policy);
+    let mut world = World::development(policy);
     let args = |card: &str| json!({"amount": 5, "card": card, "to": {"iban": SECRET}}).to_string();
-    let permitted = world.ask("pay", &args(SECRET));
+    let permitted = world.govern("bot", "pay", &args(SECRET));
     assert_eq!(permitted.effect, "permit", "{permitted:?}");
-    assert_eq!(world.ask("pay", &args("5")).effect, "deny");
-    let seq = permitted.json["leaf_index"].as_u64().unwrap();
+    assert_eq!(world.govern("bot", "pay", &args("5")).effect, "deny");
+    let seq = permitted.json["receipt"]["leaf_index"].as_u64().unwrap();
     let shown = world.record(seq).to_string();
     assert!(
         shown.contains("[redacted]") && !shown.contains(SECRET),
@@ -246,12 +241,8 @@ agent "bot" {
     );
     assert_eq!(world.verify().0, 0);
     world.stop();
-    let places = ["etc", "policy", "journal", "signer", "run"];
-    let mut files = 0;
-    for place in places.map(|place| world.state(place)) {
-        files += search(&place, SECRET.as_bytes());
-    }
-    files += search(&world.dir, SECRET.as_bytes());
+    // All of a development stack's state lies in its directory.
+    let files = search(&world.dir, SECRET.as_bytes());
     assert!(files >= 10, "only {files} files were searched");
     assert!(!world.log().contains(SECRET), "{}", world.log());
 }
