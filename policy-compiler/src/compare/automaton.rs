@@ -72,6 +72,12 @@ impl Shape {
         self
     }
 
+    /// Any one byte.
+    fn one(mut self) -> Shape {
+        self.0.push(Token::One(Set::Any));
+        self
+    }
+
     /// One byte or more of a segment.
     pub(super) fn in_segment(mut self) -> Shape {
         self.0
@@ -95,7 +101,12 @@ impl Shape {
             }
             shape = shape.text(part);
         }
-        if below { shape.text("/").any() } else { shape }
+        if below {
+            // One byte or more: a slash with nothing behind it is not below.
+            shape.text("/").one().any()
+        } else {
+            shape
+        }
     }
 
     /// A text in which `*` is any characters, none too.
@@ -116,6 +127,8 @@ impl Shape {
 pub(super) enum Alphabet {
     Text,
     ToolName,
+    #[expect(dead_code, reason = "names of agents are not walked yet")]
+    AgentName,
 }
 
 /// The tests to tell apart, by number.
@@ -524,6 +537,13 @@ fn next_valid_kind(byte: u8, alphabet: Alphabet) -> u8 {
                 INVALID
             }
         }
+        Alphabet::AgentName => {
+            if byte.is_ascii_alphanumeric() || b"_-.:".contains(&byte) {
+                0
+            } else {
+                INVALID
+            }
+        }
         Alphabet::Text => match byte {
             0..=0x7F => 0,
             0x80..=0x8F => 1,
@@ -541,9 +561,11 @@ fn next_valid_kind(byte: u8, alphabet: Alphabet) -> u8 {
     }
 }
 
-/// The state of validity after a byte. Text: how UTF-8 goes on. Names: what stands in the present part.
+/// The state of validity after a byte. Text: how UTF-8 goes on. Tools: what stands in the present part.
 fn next_valid(state: u8, byte: u8, alphabet: Alphabet) -> u8 {
     match alphabet {
+        // 0: nothing yet; 1: a name.
+        Alphabet::AgentName => 1,
         // 0: a part begins; 1: `.`; 2: `..`; 3: something that may stand alone.
         Alphabet::ToolName => match (state, byte) {
             (0, b'/') | (1, b'/') | (2, b'/') => INVALID,
@@ -573,6 +595,7 @@ const fn is_whole(state: u8, alphabet: Alphabet) -> bool {
     match alphabet {
         Alphabet::Text => state == 0,
         Alphabet::ToolName => state == 3,
+        Alphabet::AgentName => state == 1,
     }
 }
 

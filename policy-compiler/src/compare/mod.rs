@@ -48,6 +48,7 @@ use faramesh_core::policy::artifact::{
     AgentPolicy, Artifact, Ask, Field, Kind, Literal, Mode, Op, PathRules, Rule, RuleEffect,
     TimePart, ToolSchema,
 };
+use faramesh_core::policy::paths::PATH_ARGUMENTS;
 use faramesh_core::policy::{Policy, pattern};
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -365,6 +366,10 @@ impl<'p> Pair<'p> {
             findings.push(undecided("*", "too many kinds of tools".to_owned()));
         }
         for class in &walk.found {
+            if is_otherwise(class, &predicates) {
+                let why = "names that the evaluator tells apart otherwise".to_owned();
+                findings.push(undecided(&class.text, why));
+            }
             self.class(class, &predicates, &mut findings);
         }
         findings.sort_by_key(|finding| (finding.reach, finding.before < finding.after));
@@ -692,14 +697,6 @@ impl<'p> Pair<'p> {
                 let prefixes = (1..=argument.path.len()).filter_map(|n| argument.path.get(..n));
                 keys.extend(prefixes.map(|path| Key::Argument(path.to_vec())));
             }
-            if schema.closed {
-                keys.insert(Key::Argument(vec!["undeclared".to_owned()]));
-            }
-        }
-        for agent in self.parts.into_iter().flatten() {
-            if agent.paths.is_some() && schemas(agent, tool).next().is_none() {
-                keys.insert(Key::Argument(vec!["path".to_owned()]));
-            }
         }
         for (number, side) in sides.iter_mut().enumerate() {
             self.rules_of(number, tool, side);
@@ -720,6 +717,7 @@ impl<'p> Pair<'p> {
                 .map(|probe| probe.fields.as_slice());
             keys.extend(fields.into_iter().flatten().filter_map(Key::of));
         }
+        keys.extend(self.undeclared_of(tool, &keys));
         for (number, side) in sides.iter_mut().enumerate() {
             self.checks_of(number, tool, &keys, side);
         }
@@ -739,6 +737,49 @@ impl<'p> Pair<'p> {
             return None;
         }
         Some(self.with_variables(sides, tool))
+    }
+
+    /// Arguments that nothing names and something may refuse: an unknown one beside those of a closed schema, and one
+    /// that `paths` take for a path by its name.
+    fn undeclared_of(&self, tool: &str, keys: &BTreeSet<Key>) -> Vec<Key> {
+        let parts = || self.parts.into_iter().flatten();
+        let all = || parts().flat_map(|agent| schemas(agent, tool));
+        let arguments = || all().flat_map(|schema| &schema.arguments);
+        let mut fresh = "undeclared".to_owned();
+        while keys
+            .iter()
+            .any(|key| matches!(key, Key::Argument(path) if path.contains(&fresh)))
+        {
+            fresh.push('_');
+        }
+        let mut added = Vec::new();
+        if all().any(|schema| schema.closed) {
+            // Beside each part that is declared, and at the top.
+            added.push(vec![fresh.clone()]);
+            for argument in arguments() {
+                let above = (1..argument.path.len()).filter_map(|n| argument.path.get(..n));
+                added.extend(above.map(|above| [above, std::slice::from_ref(&fresh)].concat()));
+            }
+        }
+        if parts().any(|agent| agent.paths.is_some()) {
+            let name = ["path", "file"]
+                .into_iter()
+                .chain(PATH_ARGUMENTS.iter().copied());
+            let mut free = name.filter(|name| !arguments().any(|known| known.path == [*name]));
+            match free.next() {
+                Some(name) => added.push(vec![name.to_owned()]),
+                None => added.push(vec![fresh, "path".to_owned()]),
+            }
+            // A closed schema says nothing of what stands below an argument that it declares.
+            let holds = |kind| matches!(kind, Kind::Any | Kind::Object);
+            let holding = arguments().filter(|argument| holds(argument.kind));
+            added.extend(holding.map(|argument| {
+                let mut path = argument.path.clone();
+                path.push("path".to_owned());
+                path
+            }));
+        }
+        added.into_iter().map(Key::Argument).collect()
     }
 
     /// The rules that speak of a tool, in the order of evaluation.
@@ -825,21 +866,18 @@ impl<'p> Pair<'p> {
             .flat_map(|schema| &schema.arguments)
             .map(|argument| (argument.path.clone(), argument.kind))
             .collect();
-        let asked: Vec<(Vec<String>, Option<Kind>)> = if schemas(agent, tool).next().is_some() {
-            let is_path = |kind: &Kind| matches!(kind, Kind::Path(_));
-            declared
-                .into_iter()
-                .filter(|(_, kind)| is_path(kind))
-                .map(|(path, kind)| (path, Some(kind)))
-                .collect()
-        } else {
-            keys.iter()
-                .filter_map(|key| match key {
-                    Key::Argument(path) => Some((path.clone(), None)),
-                    _ => None,
-                })
-                .collect()
-        };
+        let undeclared = keys.iter().filter_map(|key| match key {
+            Key::Argument(path) if !declared.iter().any(|(known, _)| known == path) => {
+                Some((path.clone(), None))
+            }
+            _ => None,
+        });
+        let asked: Vec<(Vec<String>, Option<Kind>)> = declared
+            .iter()
+            .filter(|(_, kind)| matches!(kind, Kind::Path(_)))
+            .map(|(path, kind)| (path.clone(), Some(*kind)))
+            .chain(undeclared)
+            .collect();
         let mut tests: Vec<u32> = asked
             .into_iter()
             .filter_map(|(path, kind)| {
@@ -1019,6 +1057,18 @@ fn name_tests(predicates: &[Predicate]) -> Tests {
         }
     }
     tests
+}
+
+/// Whether the evaluator says otherwise than the automata which patterns speak of a tool.
+fn is_otherwise(class: &Found, predicates: &[Predicate]) -> bool {
+    (0..)
+        .zip(predicates)
+        .any(|(number, predicate)| match predicate {
+            Predicate::Pattern(pattern) => {
+                pattern::matches(pattern, &class.text) != class.yes.contains(&number)
+            }
+            Predicate::Name { .. } => false,
+        })
 }
 
 /// How a class of tools is called: by its name where a pattern is just that, else by the closest pattern.

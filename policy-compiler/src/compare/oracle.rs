@@ -187,6 +187,12 @@ impl Probe {
         format!("{tests:?}")
     }
 
+    /// Its answer to a test, where the test is put at all: no schema refuses the call before.
+    pub(super) fn answer_of_rule(&self, asked: &Asked) -> Option<u8> {
+        let decision = ask(&self.policy, asked)?;
+        (decision.code != Some(Code::CallInvalid)).then(|| self.answer(asked))
+    }
+
     /// Its answer for a call. A call that is none has no answer that matters.
     pub(super) fn answer(&self, asked: &Asked) -> u8 {
         let Some(decision) = ask(&self.policy, asked) else {

@@ -152,6 +152,14 @@ pub(super) fn agent_remarks(parts: [Option<&AgentPolicy>; 2]) -> Vec<Remark> {
             format!("demands that `{layer}` holds"),
         ));
     }
+    if old.paths != new.paths {
+        let text = match (&old.paths, &new.paths) {
+            (None, _) => "`paths` is new: calls that name a path are checked",
+            (_, None) => "`paths` is gone: no call is refused for a path that it names",
+            _ => "`paths` changes: other paths are refused",
+        };
+        all.push(remark(Reach::Neutral, text));
+    }
     redactions(&mut all, &old.redactions, &new.redactions);
     if old.phases != new.phases {
         all.push(not_decided_by("block `phase`"));

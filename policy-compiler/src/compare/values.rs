@@ -10,11 +10,11 @@
 //! - booleans, objects, absence; facts within the range that they have.
 //!
 //! The answers themselves come from the real evaluator ([`super::oracle`]), so a value can be in a wrong class only if it
-//! was never tried: a combination that the automata reach and the evaluator answers otherwise makes the variable
-//! incomplete.
+//! was never tried: a text that the automata and the evaluator answer differently for makes the variable incomplete.
+//! Parts of a date are no free choice beside each other, so a class of them keeps everything that it stands for.
 
 use super::Limits;
-use super::automaton::{self, Alphabet, Shape, Tests};
+use super::automaton::{self, Alphabet, Found, Shape, Tests};
 use super::oracle::{Asked, Probe, UNKNOWN, YES};
 use faramesh_core::decimal::Decimal;
 use faramesh_core::json;
@@ -344,6 +344,9 @@ impl Builder<'_> {
                 "too many combinations of texts"
             });
         }
+        if walk.found.iter().any(|found| self.is_otherwise(found)) {
+            *incomplete = Some("texts that the evaluator tells apart otherwise");
+        }
         let mut texts: Vec<String> = walk.found.into_iter().map(|found| found.text).collect();
         texts.extend(self.texts.iter().cloned());
         for probe in self.shared {
@@ -357,6 +360,22 @@ impl Builder<'_> {
             .into_iter()
             .map(|text| Candidate::of(quoted(&text)))
             .collect()
+    }
+
+    /// Whether the evaluator gives a text other answers than the automata.
+    fn is_otherwise(&self, found: &Found) -> bool {
+        let asked = self.asked(&Candidate::of(quoted(&found.text)));
+        let put = self.tests.iter().map(|(_, probe)| *probe);
+        let put = put.filter(|probe| !probe.fields.is_empty() && probe.ask.is_some());
+        (0..).zip(put).any(|(number, probe)| {
+            let is_walked = probe.ask.as_ref().is_some_and(is_of_texts)
+                && !matches!(probe.fields.first(), Some(Field::Length(_)));
+            // A list of numbers is *maybe* for every text; only *yes* is told apart.
+            is_walked
+                && probe
+                    .answer_of_rule(&asked)
+                    .is_some_and(|answer| (answer == YES) != found.yes.contains(&number))
+        })
     }
 
     /// What an expression does not search: found texts, made long at each place.
@@ -545,6 +564,20 @@ pub(super) fn add_text_test(
         | Ask::Has
         | Ask::IsTrue => {}
     }
+}
+
+/// Whether an automaton answers it for a text.
+const fn is_of_texts(ask: &Ask) -> bool {
+    matches!(
+        ask,
+        Ask::Equals(Literal::String(_))
+            | Ask::In(_)
+            | Ask::Contains(Literal::String(_))
+            | Ask::StartsWith(_)
+            | Ask::EndsWith(_)
+            | Ask::Glob(..)
+            | Ask::Matches(_)
+    )
 }
 
 /// Labels below a domain, in letters of either case, as a regular expression.
