@@ -7,10 +7,10 @@
 //! Invariant: what an expression becomes, and what it costs, is a function of its source alone: no time is measured and
 //! nothing is kept from one search that another one's cost depends on.
 
-use super::table::Table;
 use super::{EXPRESSION_COMPILED_BYTES_MAX, EXPRESSION_TABLE_BYTES_MAX, SEARCHED_BYTES_MAX};
-use regex_automata::meta;
-use regex_automata::nfa::thompson::{Compiler, Config, WhichCaptures};
+use regex_automata::dfa::{Automaton, StartKind, dense};
+use regex_automata::nfa::thompson::{Compiler, Config, NFA, WhichCaptures};
+use regex_automata::{Input, meta};
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 /// Steps that a byte costs for each place of an expression: 32 ns for each was the most that was found.
@@ -18,10 +18,12 @@ const STEPS_PER_PLACE: usize = 16;
 /// Places that a class counts for: one in which a letter is one byte, and one of letters of several bytes.
 const BYTE_CLASS_PLACES: usize = 1;
 const LETTER_CLASS_PLACES: usize = 4;
+/// States of an automaton beyond which no table is tried: it would be in vain, and cost time at load.
+const TABLE_STATES_MAX: usize = 256;
 /// Memory in which the engine keeps states that it has met, bytes: several of the largest that there are.
 const STATES_BYTES_MAX: usize = 256 * 1024;
 /// Up to this size an expression weighs 1, beyond it [`LARGE_WEIGHT`].
-const LIGHT_BYTES_MAX: usize = 4 * 1024;
+const LIGHT_BYTES_MAX: usize = 8 * 1024;
 const LARGE_WEIGHT: usize = 4;
 
 /// Why an expression is none.
@@ -48,7 +50,7 @@ pub struct Expression {
 
 #[derive(Debug, Clone)]
 enum Engine {
-    Table(Table),
+    Table(Box<dense::DFA<Vec<u32>>>),
     States(Box<meta::Regex>),
 }
 
@@ -71,11 +73,11 @@ impl Expression {
                 LARGE_WEIGHT
             }
         };
-        if let Some(table) = Table::new(&automaton, EXPRESSION_TABLE_BYTES_MAX) {
+        if let Some(table) = table(&automaton) {
             return Ok(Expression {
-                weight: weight_of(table.bytes()),
+                weight: weight_of(table.memory_usage()),
                 steps_per_byte: 1,
-                engine: Engine::Table(table),
+                engine: Engine::Table(Box::new(table)),
             });
         }
         let engine = meta::Regex::builder()
@@ -89,13 +91,16 @@ impl Expression {
         })
     }
 
-    /// Whether it is found in a text; `None`: the text is too long.
+    /// Whether it is found in a text; `None`: that cannot be told, because the text is too long.
     pub fn is_match(&self, text: &str) -> Option<bool> {
         if text.len() > SEARCHED_BYTES_MAX {
             return None;
         }
         match &self.engine {
-            Engine::Table(table) => Some(table.is_match(text)),
+            // A table gives up only at bytes that it was told to, and none was; then the answer would be *maybe*.
+            Engine::Table(table) => table
+                .try_search_fwd(&Input::new(text).earliest(true))
+                .map_or(None, |found| Some(found.is_some())),
             Engine::States(engine) => Some(engine.is_match(text)),
         }
     }
@@ -110,6 +115,23 @@ impl Expression {
     pub const fn weight(&self) -> usize {
         self.weight
     }
+}
+
+/// The automaton worked out to a table, where that is small; one that asks for the borders of words has none.
+fn table(automaton: &NFA) -> Option<dense::DFA<Vec<u32>>> {
+    if automaton.states().len() > TABLE_STATES_MAX {
+        return None;
+    }
+    let config = dense::Config::new()
+        .start_kind(StartKind::Unanchored)
+        .accelerate(false)
+        .unicode_word_boundary(false)
+        .dfa_size_limit(Some(EXPRESSION_TABLE_BYTES_MAX))
+        .determinize_size_limit(Some(EXPRESSION_TABLE_BYTES_MAX));
+    dense::Builder::new()
+        .configure(config)
+        .build_from_nfa(automaton)
+        .ok()
 }
 
 /// Every choice is made here, so that another crate's choice of features changes nothing.
