@@ -141,6 +141,18 @@ impl Findings {
         }
     }
 
+    /// Whether a finding of this number that was kept looks at this place.
+    pub(crate) fn says(&self, number: Number, span: Span) -> bool {
+        let here = |diagnostic: &Diagnostic| {
+            diagnostic.number == number
+                && diagnostic
+                    .labels
+                    .first()
+                    .is_some_and(|label| label.span == span)
+        };
+        self.kept.iter().any(here)
+    }
+
     /// How many errors there were, kept or not.
     pub(crate) const fn errors(&self) -> usize {
         self.errors

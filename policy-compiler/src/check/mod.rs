@@ -39,5 +39,6 @@ pub(crate) fn agent(agent: &Agent<'_>, diagnostics: &mut Findings) {
     absent::cover_hole(agent, diagnostics);
     absent::unknown_at_door(agent, diagnostics);
     trust::claimed(agent, diagnostics);
+    trust::name_for_text(agent, diagnostics);
     trust::redacted_deferral(agent, diagnostics);
 }

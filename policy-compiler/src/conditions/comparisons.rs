@@ -2,11 +2,11 @@
 
 use super::operands::Operand;
 use super::types::{self, Type};
-use super::{Lowering, expressions};
+use super::{Compared, Lowering, expressions};
 use crate::diagnostic::{Diagnostic, quoted};
 use crate::number::Number;
 use crate::source::Span;
-use crate::syntax::{Expr, ExprKind, Operator, Unit};
+use crate::syntax::{Expr, ExprKind, Operator, Unit, Word};
 use faramesh_core::decimal::Decimal;
 use faramesh_core::policy::artifact::{
     Ask, Field, IN_MAX, LONG_TEXT_BYTES_MAX, Literal, Op, Order, Relation, TimePart,
@@ -20,6 +20,12 @@ impl Lowering<'_> {
         left: &Expr,
         right: &Expr,
     ) -> Option<()> {
+        self.test_of(operator, sign, left, right)?;
+        self.compared(operator, left, right);
+        Some(())
+    }
+
+    fn test_of(&mut self, operator: Operator, sign: Span, left: &Expr, right: &Expr) -> Option<()> {
         match operator {
             Operator::Equal | Operator::NotEqual => self.equal(operator, left, right),
             Operator::Less => self.order(Order::Less, sign, left, right),
@@ -40,6 +46,41 @@ impl Lowering<'_> {
                 );
                 None
             }
+        }
+    }
+
+    /// Notes `currency == USD`: both sides are arguments, so that both are the caller's.
+    fn compared(&mut self, operator: Operator, left: &Expr, right: &Expr) {
+        let (ExprKind::Name(left), ExprKind::Name(right)) = (&left.kind, &right.kind) else {
+            return;
+        };
+        let mut names: Vec<Word> = [right, left]
+            .into_iter()
+            .filter_map(|side| self.undeclared(side).cloned())
+            .collect();
+        names.sort_by_key(|name| !is_shouted(&name.text));
+        let shouted = names.first().is_some_and(|name| is_shouted(&name.text));
+        if names.is_empty() || !(shouted || self.compares_arguments()) {
+            return;
+        }
+        let ordered = matches!(
+            operator,
+            Operator::Less | Operator::LessOrEqual | Operator::Greater | Operator::GreaterOrEqual
+        );
+        self.compared.push(Compared { names, ordered });
+    }
+
+    /// Whether the test that stands last compares two arguments, and no fact that others than the caller supply.
+    fn compares_arguments(&self) -> bool {
+        let last = self.program.iter().rev().find_map(|op| match op {
+            Op::Test(test) => self.tables.test(*test),
+            _ => None,
+        });
+        match last {
+            Some((Field::Args(_), Ask::CompareField(_, other))) => {
+                matches!(self.tables.of(*other), Some(Field::Args(_)))
+            }
+            _ => false,
         }
     }
 
@@ -455,6 +496,13 @@ impl Lowering<'_> {
             }
         }
     }
+}
+
+/// `USD`, `PROD_EU`: nobody names an argument so.
+pub(crate) fn is_shouted(name: &str) -> bool {
+    name.len() > 1
+        && name.bytes().any(|byte| byte.is_ascii_uppercase())
+        && !name.bytes().any(|byte| byte.is_ascii_lowercase())
 }
 
 /// For messages about lists.

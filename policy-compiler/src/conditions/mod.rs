@@ -13,6 +13,7 @@ mod tables;
 mod types;
 mod variables;
 
+pub(crate) use comparisons::is_shouted;
 pub(crate) use tables::Tables;
 pub(crate) use types::{Type, time_literal};
 
@@ -34,11 +35,21 @@ pub(crate) struct Scope<'a> {
 }
 
 /// What a condition became, and what a person should know of it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Lowered {
     pub(crate) program: Vec<Op>,
     /// Bare names of facts that a stronger door would know: `host`, `method`.
     pub(crate) claimed: Vec<Word>,
+    pub(crate) compared: Vec<Compared>,
+}
+
+/// Two arguments that are compared, one at least by a bare name that no schema has.
+#[derive(Debug)]
+pub(crate) struct Compared {
+    /// Such names, the side that is likelier meant as text first.
+    pub(crate) names: Vec<Word>,
+    /// Less and greater: text cannot be meant.
+    pub(crate) ordered: bool,
 }
 
 /// Lowers a condition; `None` where a finding says why not.
@@ -54,12 +65,20 @@ pub(crate) fn lower(
         diagnostics,
         program: Vec::new(),
         claimed: Vec::new(),
+        compared: Vec::new(),
     };
     lowering.condition(expr)?;
     let Lowering {
-        program, claimed, ..
+        program,
+        claimed,
+        compared,
+        ..
     } = lowering;
-    Some(Lowered { program, claimed })
+    Some(Lowered {
+        program,
+        claimed,
+        compared,
+    })
 }
 
 /// The field and the type of a name in `given { … }`.
@@ -76,6 +95,7 @@ pub(crate) fn variable(
         diagnostics,
         program: Vec::new(),
         claimed: Vec::new(),
+        compared: Vec::new(),
     }
     .resolve(parts, span)
 }
@@ -116,6 +136,7 @@ struct Lowering<'a> {
     diagnostics: &'a mut Findings,
     program: Vec<Op>,
     claimed: Vec<Word>,
+    compared: Vec<Compared>,
 }
 
 impl Lowering<'_> {

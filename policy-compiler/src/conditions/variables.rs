@@ -215,15 +215,57 @@ impl Lowering<'_> {
         }
     }
 
+    /// A bare name of one word that no schema of the rule's tools has.
+    pub(super) fn undeclared<'w>(&self, parts: &'w [Word]) -> Option<&'w Word> {
+        let [only] = parts else { return None };
+        let fact = matches!(
+            only.text.as_str(),
+            "tool" | "agent" | "action" | "model" | "principal"
+        ) || self.scope.declared.selectors.contains(&only.text);
+        (!fact && !self.is_declared(parts)).then_some(only)
+    }
+
+    fn is_declared(&self, parts: &[Word]) -> bool {
+        let path: Vec<String> = parts.iter().map(|part| part.text.clone()).collect();
+        self.scope.declared.names(self.scope.pattern, &path)
+    }
+
+    /// `amount == null`: what other languages have, and what is an argument of the caller's here.
+    fn foreign(&mut self, parts: &[Word], span: Span) -> Option<()> {
+        let [only] = parts else { return Some(()) };
+        let instead = match only.text.to_ascii_lowercase().as_str() {
+            _ if self.is_declared(parts) => return Some(()),
+            "null" | "nil" | "none" | "undefined" | "nan" => {
+                "write `not has x` for an argument that is missing"
+            }
+            "true" | "yes" | "on" => "write `true`; text stands in quotes",
+            "false" | "no" | "off" => "write `false`; text stands in quotes",
+            _ => return Some(()),
+        };
+        let message = format!("{} is no value of this language", quoted(&only.text));
+        self.unknown(
+            Diagnostic::new(Number::ForeignWord, message)
+                .at(
+                    span,
+                    "as a bare name it would be an argument that the caller sets",
+                )
+                .help(instead)
+                .help(format!(
+                    "if the argument is meant, write `args.{}`",
+                    only.text
+                )),
+        )
+    }
+
     fn bare_argument(&mut self, parts: &[Word], span: Span) -> Option<(Field, Type)> {
+        self.foreign(parts, span)?;
         let (field, kind) = self.argument(parts, span)?;
         if let [only] = parts
             && matches!(only.text.as_str(), "host" | "method")
         {
             self.claimed.push(only.clone());
         }
-        let path: Vec<String> = parts.iter().map(|part| part.text.clone()).collect();
-        if !self.scope.declared.names(self.scope.pattern, &path) {
+        if !self.is_declared(parts) {
             self.doubtful(parts, span);
         }
         Some((field, kind))
@@ -288,11 +330,14 @@ impl Lowering<'_> {
         };
         let name = joined(parts);
         let known = self.scope.declared.argument_names(self.scope.pattern);
+        let declared = self.scope.declared;
+        let near_var = || nearest(&name, declared.vars.iter().map(String::as_str));
         let (near, what) = match nearest(&name, known.iter().map(String::as_str)) {
             Some(near) => (near, "the argument"),
-            None => match vocabulary::near_variable(&first.text) {
-                Some(near) => (near, "the variable"),
-                None => return,
+            None => match (near_var(), vocabulary::near_variable(&first.text)) {
+                (Some(near), _) => (near, "the `var`"),
+                (None, Some(near)) => (near, "the variable"),
+                (None, None) => return,
             },
         };
         self.report(

@@ -12,6 +12,9 @@ pub(crate) struct Declared {
     pub(crate) identity: bool,
     /// `selector NAME { … }` of the agent.
     pub(crate) selectors: BTreeSet<String>,
+    /// `var NAME …` that the agent's rules may write. They are put in before rules are lowered; a name that is nearly one
+    /// of them is none.
+    pub(crate) vars: BTreeSet<String>,
     /// `tool "x" { … }` of the agent, sorted by pattern.
     pub(crate) schemas: Vec<ToolSchema>,
 }
@@ -47,6 +50,7 @@ impl Declared {
         Declared {
             identity: file.iter().any(|item| is(item, "identity")),
             selectors: selectors.collect(),
+            vars: BTreeSet::new(),
             schemas: Vec::new(),
         }
     }

@@ -17,7 +17,7 @@ pub(crate) use declared::{Declared, Declares};
 pub(crate) use demands::layer_fault;
 
 use crate::check;
-use crate::conditions::Tables;
+use crate::conditions::{Compared, Tables};
 use crate::diagnostic::{Diagnostic, Findings, alternatives, quoted};
 use crate::number::Number;
 use crate::registry::Registry;
@@ -48,6 +48,8 @@ pub(crate) struct LoweredRule {
     /// The first clause about the request or the door.
     pub(crate) request: Option<Span>,
     pub(crate) claimed: Vec<Word>,
+    /// Arguments that are compared with bare names.
+    pub(crate) compared: Vec<Compared>,
 }
 
 /// A lowered file.
@@ -65,12 +67,13 @@ pub(crate) fn lower(
     diagnostics: &mut Findings,
 ) -> Lowered {
     imports::expand(&mut file, registry, diagnostics);
-    vars::expand(&mut file, diagnostics);
+    let vars = vars::expand(&mut file, diagnostics);
     let mut lowering = Lowering {
         lines: Lines::new(text),
         diagnostics,
         map: SourceMap::default(),
         places: Places::new(),
+        vars,
     };
     let artifact = lowering.file(&file);
     Lowered {
@@ -86,6 +89,7 @@ struct Lowering<'a> {
     map: SourceMap,
     /// Where examples stand.
     places: Places,
+    vars: vars::Names,
 }
 
 /// Settings that were given, to find the second of a kind.
@@ -133,7 +137,7 @@ impl Lowering<'_> {
         let mut runtime = Runtime::default();
         let mut runtime_given = Given::default();
         let mut agents: Vec<(Span, AgentPolicy)> = Vec::new();
-        let mut flat = self.draft(file, &file.items);
+        let mut flat = self.draft(file, &file.items, None);
         let mut flat_item = None;
         let mut stack = Declarations::default();
         for item in &file.items {
@@ -233,7 +237,7 @@ impl Lowering<'_> {
 
     fn agent(&mut self, block: &Block, file: &File) -> Option<(Span, AgentPolicy)> {
         let named = self.take(settings::agent_name(&block.labels, block.head));
-        let mut draft = self.draft(file, &block.items);
+        let mut draft = self.draft(file, &block.items, Some(block.head.start));
         for item in &block.items {
             self.agent_item(item, Place::Agent, &mut draft);
         }
@@ -242,8 +246,10 @@ impl Lowering<'_> {
     }
 
     /// An agent of which what rules rest on is known.
-    fn draft(&mut self, file: &File, items: &[Item]) -> Draft {
+    fn draft(&mut self, file: &File, items: &[Item], at: Option<usize>) -> Draft {
         let mut declared = Declared::of(&file.items, items);
+        let names = [None, at].map(|of| self.vars.get(&of));
+        declared.vars = names.into_iter().flatten().flatten().cloned().collect();
         declared.schemas = self.schemas(items);
         Draft {
             declared,

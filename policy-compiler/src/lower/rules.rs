@@ -44,11 +44,16 @@ impl Lowering<'_> {
         let (Some(tool), Some(effect), true) = (tool, effect, clauses.sound) else {
             return;
         };
-        let (condition, program, claimed) = match condition {
-            None => (None, Vec::new(), Vec::new()),
-            Some((span, Some(lowered))) => (Some(span), lowered.program, lowered.claimed),
+        let (condition, lowered) = match condition {
+            None => (None, conditions::Lowered::default()),
+            Some((span, Some(lowered))) => (Some(span), lowered),
             Some((_, None)) => return,
         };
+        let conditions::Lowered {
+            program,
+            claimed,
+            compared,
+        } = lowered;
         let request = clauses.tests.first().map(|test| test.at);
         let program = joined(clauses.tests, program, &mut draft.tables);
         if let Some((number, message)) = conditions::limit(&program) {
@@ -86,6 +91,7 @@ impl Lowering<'_> {
             condition,
             request,
             claimed,
+            compared,
         });
     }
 

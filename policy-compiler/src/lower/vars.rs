@@ -11,7 +11,7 @@ use crate::syntax::{
 };
 use crate::vocabulary;
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Names that conditions read otherwise.
 const TAKEN: &[&str] = &[
@@ -71,8 +71,12 @@ impl Scope {
     }
 }
 
+/// The names that each agent's rules may write, by where its block starts; those of the whole file are at `None`.
+pub(super) type Names = BTreeMap<Option<usize>, BTreeSet<String>>;
+
 /// Puts values in for names in the whole file, and takes the `var`s out.
-pub(super) fn expand(file: &mut File, diagnostics: &mut Findings) {
+pub(super) fn expand(file: &mut File, diagnostics: &mut Findings) -> Names {
+    let mut names = Names::new();
     let mut stack = Scope::default();
     take(&mut file.items, &mut stack, None, diagnostics);
     for item in &mut file.items {
@@ -82,11 +86,14 @@ pub(super) fn expand(file: &mut File, diagnostics: &mut Findings) {
                 take(&mut block.items, &mut own, Some(&stack), diagnostics);
                 items(&mut block.items, &[&own, &stack], diagnostics);
                 unused(&own, diagnostics);
+                names.insert(Some(block.head.start), own.of.into_keys().collect());
             }
             other => items(std::slice::from_mut(other), &[&stack], diagnostics),
         }
     }
     unused(&stack, diagnostics);
+    names.insert(None, stack.of.into_keys().collect());
+    names
 }
 
 fn unused(scope: &Scope, diagnostics: &mut Findings) {
