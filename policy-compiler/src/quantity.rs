@@ -126,6 +126,10 @@ fn unknown_unit(shown: &str, suffix: &str, span: Span, money: bool) -> Diagnosti
     if money {
         return finding.at(span, "an amount has no unit");
     }
+    if is_currency(suffix.trim()) {
+        let number = shown.strip_suffix(suffix).unwrap_or(shown);
+        return currency(finding.at(span, ""), number);
+    }
     let lower = suffix.to_ascii_lowercase();
     let units = DURATIONS.iter().chain(&SIZES).map(|(name, _)| *name);
     let near = match lower.as_str() {
@@ -143,6 +147,23 @@ fn unknown_unit(shown: &str, suffix: &str, span: Span, money: bool) -> Diagnosti
         .at(span, "")
         .suggest(near)
         .note(format!("units are {}", alternatives(units)))
+}
+
+/// Codes that people write behind amounts.
+pub(crate) fn is_currency(text: &str) -> bool {
+    const CODES: [&str; 12] = [
+        "AUD", "BTC", "CAD", "CHF", "CNY", "EUR", "GBP", "INR", "JPY", "SEK", "SGD", "USD",
+    ];
+    CODES.contains(&text)
+}
+
+/// How an amount is written instead.
+pub(crate) fn currency(finding: Diagnostic, number: &str) -> Diagnostic {
+    finding
+        .help(format!(
+            "amounts are written `${number}`: a policy knows no currencies"
+        ))
+        .help("to test the currency of a call, compare its own argument: `currency == \"EUR\"`")
 }
 
 /// Exactly `mantissa × factor`, as decimal text.

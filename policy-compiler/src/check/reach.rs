@@ -7,7 +7,7 @@ use crate::number::Number;
 use crate::source::Span;
 use faramesh_core::policy::artifact::RuleEffect;
 use faramesh_core::policy::pattern;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Earlier rules with conditions that are looked at together, of the same pattern and of wider ones.
 const EARLIER_MAX: usize = 16;
@@ -17,6 +17,8 @@ const EARLIER_MAX: usize = 16;
 struct Decided<'r> {
     exact: HashMap<&'r str, Span>,
     wide: Vec<(&'r str, Span)>,
+    /// Where those stand that are `deny!`.
+    hard: HashSet<Span>,
 }
 
 impl<'r> Decided<'r> {
@@ -67,12 +69,19 @@ pub(super) fn never_applies(agent: &Agent<'_>, diagnostics: &mut Findings) {
                 Diagnostic::new(Number::UnreachableRule, "this rule never applies")
                     .at(lowered.head, "never reached")
                     .at(earlier, "decides all these tools already")
-                    .help("remove it, move it up, or give the other rule a condition"),
+                    .help(if decided.hard.contains(&earlier) {
+                        "remove it, or give the `deny!` a condition: wherever it stands, it is asked first"
+                    } else {
+                        "remove it, move it up, or give the other rule a condition"
+                    }),
             );
             continue;
         }
         if rule.condition.is_empty() {
             decided.add(tools, lowered.head);
+            if is_hard(&index) {
+                decided.hard.insert(lowered.head);
+            }
         } else if !search.possible(tools, &[(own, Want::Yes)]) {
             diagnostics.push(
                 Diagnostic::new(Number::NeverHolds, "nothing satisfies this condition")
@@ -120,7 +129,11 @@ pub(super) fn never_applies(agent: &Agent<'_>, diagnostics: &mut Findings) {
                             "decides all these calls already"
                         },
                     )
-                    .help("remove it, or move it up"),
+                    .help(if last.is_some_and(|last| last.rule.effect == RuleEffect::DenyHard) {
+                        "remove it, or change the `deny!`: wherever it stands, it is asked first"
+                    } else {
+                        "remove it, or move it up"
+                    }),
             );
         }
         asked.add(tools, index, WIDE_RULES_MAX);

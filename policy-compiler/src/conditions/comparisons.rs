@@ -54,9 +54,12 @@ impl Lowering<'_> {
         let (ExprKind::Name(left), ExprKind::Name(right)) = (&left.kind, &right.kind) else {
             return;
         };
+        // Beside `args.limit`, whoever writes knows that the name in front is an argument.
+        let explicit = matches!(right.as_slice(), [root, ..] if root.text == "args");
         let mut names: Vec<Word> = [right, left]
             .into_iter()
             .filter_map(|side| self.undeclared(side).cloned())
+            .filter(|name| !explicit || is_shouted(&name.text))
             .collect();
         names.sort_by_key(|name| !is_shouted(&name.text));
         let shouted = names.first().is_some_and(|name| is_shouted(&name.text));
@@ -300,10 +303,15 @@ impl Lowering<'_> {
         for part in parts {
             let Some((mut literal, unit)) = self.element(part)? else {
                 let message = "a list in a condition has only values";
-                self.report(
-                    Diagnostic::new(Number::BadList, message)
-                        .at(part.span, "expected text or a number"),
-                );
+                let finding = Diagnostic::new(Number::BadList, message)
+                    .at(part.span, "expected text or a number");
+                self.report(match &part.kind {
+                    ExprKind::Name(parts) => {
+                        let name: Vec<&str> = parts.iter().map(|part| part.text.as_str()).collect();
+                        finding.help(format!("text stands in quotes: `\"{}\"`", name.join(".")))
+                    }
+                    _ => finding,
+                });
                 return None;
             };
             if let (Some(time), Literal::String(text)) = (time, &literal) {

@@ -188,11 +188,22 @@ impl Lowering<'_> {
     fn unknown_function(&mut self, name: &Word) {
         let near = nearest(&name.text, FUNCTIONS.iter().map(|(known, _)| *known));
         let message = format!("unknown function {}", quoted(&name.text));
-        self.report(
-            Diagnostic::new(Number::UnknownFunction, message)
-                .at(name.span, "")
-                .suggest(near),
-        );
+        let instead = match name.text.to_ascii_lowercase().as_str() {
+            "is_null" | "isnull" | "is_none" | "missing" | "is_empty" => "write `not has x`",
+            "exists" | "defined" | "is_set" | "isset" | "is_defined" | "has_key" => "write `has x`",
+            "regex" | "match" | "matches" | "regex_match" | "re_match" => "write `x matches \"…\"`",
+            "startswith" | "starts_with" => "write `x starts_with \"…\"`",
+            "endswith" | "ends_with" => "write `x ends_with \"…\"`",
+            "length" | "size" | "count" => "write `len(args.x)`",
+            "includes" => "write `x contains \"…\"`",
+            "between" => "write `x >= 1 and x <= 5`",
+            _ => "",
+        };
+        let finding = Diagnostic::new(Number::UnknownFunction, message).at(name.span, "");
+        self.report(match instead {
+            "" => finding.suggest(near),
+            instead => finding.help(instead),
+        });
     }
 
     fn called_wrongly<T>(&mut self, span: Span, why: &str, form: &str) -> Option<T> {

@@ -179,7 +179,8 @@ impl Lowering<'_> {
                 let what = "a value alone is neither true nor false";
                 self.report(
                     Diagnostic::new(Number::NotACondition, what)
-                        .at(expr.span, "expected a comparison"),
+                        .at(expr.span, "expected a comparison")
+                        .help("for one of several values write `x in [\"a\", \"b\"]`"),
                 );
                 None
             }

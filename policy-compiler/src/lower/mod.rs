@@ -114,6 +114,8 @@ struct Draft {
     redactions: BTreeMap<String, BTreeSet<Vec<String>>>,
     examples: Vec<(Span, Example)>,
     phases: Vec<(Span, Phase)>,
+    /// Where each phase says which one is next.
+    nexts: BTreeMap<String, Span>,
     declarations: Declarations,
 }
 
@@ -540,6 +542,9 @@ impl Lowering<'_> {
             );
             return;
         }
+        if let Some((at, _)) = settings.get("next") {
+            draft.nexts.insert(name.clone(), *at);
+        }
         let phase = Phase {
             name,
             settings: settings
@@ -552,7 +557,7 @@ impl Lowering<'_> {
     }
 
     /// `next` leads to a phase that is there, or to `enforce`: out of the phases.
-    fn check_phases(&mut self, phases: &[(Span, Phase)]) {
+    fn check_phases(&mut self, phases: &[(Span, Phase)], nexts: &BTreeMap<String, Span>) {
         for (span, phase) in phases {
             let next = phase.settings.iter().find(|setting| setting.key == "next");
             let Some([Datum::Text(next)]) = next.map(|next| next.values.as_slice()) else {
@@ -571,7 +576,7 @@ impl Lowering<'_> {
                 self.report(
                     Diagnostic::new(Number::BadValue, message)
                         .at(
-                            *span,
+                            nexts.get(&phase.name).copied().unwrap_or(*span),
                             format!("expected {}", alternatives(known.chain(["enforce"]))),
                         )
                         .suggest(near),
@@ -692,7 +697,7 @@ impl Lowering<'_> {
 
     fn finish(&mut self, name: String, mut draft: Draft) -> AgentPolicy {
         let default = draft.default.unwrap_or(Effect::Deny);
-        self.check_phases(&draft.phases);
+        self.check_phases(&draft.phases, &draft.nexts);
         let checked = check::Agent {
             rules: &draft.rules,
             tables: &draft.tables,

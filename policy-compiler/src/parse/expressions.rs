@@ -124,6 +124,18 @@ impl Parser<'_> {
         right: fn(&mut Self) -> Expr,
     ) -> Expr {
         let sign = self.bump().span;
+        let open = self.peek().span;
+        if operator == Operator::In && self.is_sign("(") {
+            self.report(
+                Diagnostic::new(Number::UnexpectedToken, "a list stands in brackets")
+                    .at(open, "expected `[`")
+                    .help("write `x in [\"a\", \"b\"]`"),
+            );
+            return Expr {
+                kind: ExprKind::Bad,
+                span: open,
+            };
+        }
         let right = right(self);
         let span = left.span.to(right.span);
         Expr {

@@ -4,6 +4,7 @@ use super::{BLOCK_DEPTH_MAX, Parser};
 use crate::diagnostic::{Diagnostic, alternatives, quoted};
 use crate::lex::{Kind, Token};
 use crate::number::Number;
+use crate::quantity;
 use crate::source::Span;
 use crate::syntax::{Block, Example, Item, Setting, Value, ValueKind, Word};
 use crate::vocabulary::{self, CLAUSES, CLAUSES_SHOWN, EFFECTS, Place, Shape, nearest};
@@ -188,13 +189,15 @@ impl Parser<'_> {
         let key = self.bump_word();
         let joined = self.take_sign("=") || self.take_sign(":");
         if !joined && self.peek().first {
-            self.report(
-                Diagnostic::new(
-                    Number::UnexpectedToken,
-                    format!("{} has no value", quoted(&key.text)),
-                )
-                .at(key.span, "expected a value behind it"),
-            );
+            let finding = Diagnostic::new(
+                Number::UnexpectedToken,
+                format!("{} has no value", quoted(&key.text)),
+            )
+            .at(key.span, "expected a value behind it");
+            self.report(match quantity::is_currency(&key.text) {
+                true => quantity::currency(finding, "500"),
+                false => finding,
+            });
             return None;
         }
         let Some(mut value) = self.value() else {
@@ -226,7 +229,9 @@ impl Parser<'_> {
             while self.take_sign("=") || self.take_sign(":") || self.take_sign(",") {}
             let token = self.peek();
             let ends = matches!(token.kind, Kind::End | Kind::Sign("{" | "}"));
-            let next = place.shape(self.word()).is_some() && !values.is_empty();
+            // A layer is no effect: what follows on the line is a rule.
+            let rule = key.text == "require" && vocabulary::effect(self.word()).is_some();
+            let next = (rule || place.shape(self.word()).is_some()) && !values.is_empty();
             if ends || token.first || next {
                 break;
             }

@@ -170,8 +170,11 @@ impl<'a> Parser<'a> {
         let next = &self.peek_at(1).kind;
         self.report(match (&token.kind, next) {
             (Kind::Sign("/"), Kind::Sign("/" | "*")) => diagnostic.help("comments start with `#`"),
+            (Kind::Sign("/"), _) if expected.starts_with("a condition") => {
+                diagnostic.help("regular expressions stand in quotes: `x matches \"^a+$\"`")
+            }
             (Kind::Sign("{"), Kind::Text(_)) => {
-                diagnostic.help("the JSON form is not supported by this version")
+                diagnostic.help("JSON is read from files whose names end in `.json`")
             }
             _ => diagnostic,
         });

@@ -72,7 +72,9 @@ impl Parser<'_> {
                     "expected a tool, such as `stripe/refund`, `stripe/*` or `*`",
                 );
                 let spaced = self.is_sign("!");
-                self.report(if spaced {
+                self.report(if self.is_sign("[") {
+                    finding.help("write a rule for each tool, or a pattern such as `stripe/*`")
+                } else if spaced {
                     finding.help("write `deny!` without a space")
                 } else if keyword && !token.first {
                     finding.help(format!(
@@ -104,7 +106,7 @@ impl Parser<'_> {
             if ends {
                 return clauses;
             }
-            self.stray(token, word);
+            self.stray(token, word, clauses.is_empty());
             if self.is_sign("{") {
                 self.skip_block();
             } else {
@@ -115,7 +117,7 @@ impl Parser<'_> {
     }
 
     /// Something behind a tool or a clause that continues neither.
-    pub(super) fn stray(&mut self, token: &Token, word: &str) {
+    fn stray(&mut self, token: &Token, word: &str, bare: bool) {
         if token.kind == Kind::Bad {
             return;
         }
@@ -136,8 +138,36 @@ impl Parser<'_> {
             ),
         };
         let finding = finding.at(token.span, "").suggest(near);
+        let next = match self.peek_at(1).kind {
+            Kind::Sign(sign) => sign,
+            _ => "",
+        };
         self.report(match token.kind {
+            Kind::Word => match foreign(word) {
+                Some(instead) => finding.help(instead),
+                None => finding,
+            },
+            Kind::Sign("=") if next == ">" => finding.help("write `>=`"),
+            Kind::Sign("=") if next == "<" => finding.help("write `<=`"),
+            Kind::Sign("=") if next == "~" => finding.help("write `matches \"…\"`"),
+            Kind::Sign("~") => finding.help("write `matches \"…\"`"),
             Kind::Sign("=") => finding.help("write `==` to compare"),
+            Kind::Sign("!") if next == "~" => finding.help("write `not x matches \"…\"`"),
+            Kind::Sign("!") => {
+                finding.help("a denial that nothing overrides is written `deny! tool`")
+            }
+            Kind::Sign("%") => finding.help("calculations have `+`, `-` and `*`"),
+            Kind::Sign("/") => {
+                finding.help("calculations have `+`, `-` and `*`: `x / 2 > 5` is `x > 10`")
+            }
+            Kind::Sign(";") => finding.help("rules stand on lines of their own, without `;`"),
+            Kind::Sign("?") => finding.help("there is no `? :`: write a rule for each case"),
+            Kind::Sign(":") => finding.help(
+                "a time of day is compared by its parts: `time.hour >= 9 and time.minute >= 30`",
+            ),
+            Kind::Sign(",") if bare => {
+                finding.help("write a rule for each tool, or a pattern such as `stripe/*`")
+            }
             Kind::Sign("{") => finding.help("a rule has clauses and no block: `permit tool if …`"),
             Kind::Sign(",") => {
                 finding.help("clauses follow each other without commas; numbers have no separators")
@@ -230,4 +260,24 @@ impl Parser<'_> {
             self.bump();
         }
     }
+}
+
+/// What other languages call it.
+fn foreign(word: &str) -> Option<&'static str> {
+    Some(match word.to_ascii_lowercase().as_str() {
+        "between" => "write `x >= 1 and x <= 5`",
+        "is" | "eq" | "equals" => "write `==`",
+        "isnt" | "ne" => "write `!=`",
+        "lt" => "write `<`",
+        "lte" | "le" => "write `<=`",
+        "gt" => "write `>`",
+        "gte" | "ge" => "write `>=`",
+        "includes" | "include" => "write `contains`",
+        "like" | "regex" | "match" | "glob" => "write `matches \"…\"` with a regular expression",
+        "unless" => "write `if not (…)`",
+        "where" | "provided" => "write `if`",
+        "then" | "else" | "elif" => "write a rule for each case: the first that matches decides",
+        "because" => "write `reason \"…\"`",
+        _ => return None,
+    })
 }
