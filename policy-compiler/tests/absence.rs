@@ -9,6 +9,12 @@ use faramesh_core::policy::artifact::Artifact;
 use faramesh_policy_compiler::compare::{Comparison, Limits, Reach, compare};
 use faramesh_policy_compiler::{Options, compile_bytes};
 
+/// Without the calls that are drawn at random: what the search alone finds.
+const SEARCH_ALONE: Limits = Limits {
+    calls_of_agent: 0,
+    ..Limits::DEFAULT
+};
+
 fn compiled(text: &str) -> Artifact {
     let (_, outcome) = compile_bytes("governance.fms", text.as_bytes(), &Options::default());
     outcome
@@ -17,11 +23,7 @@ fn compiled(text: &str) -> Artifact {
 }
 
 fn compared(before: &str, after: &str) -> Comparison {
-    compare(
-        Some(&compiled(before)),
-        &compiled(after),
-        &Limits::default(),
-    )
+    compare(Some(&compiled(before)), &compiled(after), &SEARCH_ALONE)
 }
 
 /// Witnesses of one direction.
@@ -104,4 +106,102 @@ fn an_argument_of_any_name_is_tried_beside_those_of_a_closed_schema() {
         ))
     };
     widens(&below("closed"), &below(""));
+}
+
+#[test]
+fn days_are_told_apart_by_every_date_that_a_condition_leaves() {
+    let policy = |rule: &str| agent(&format!("default permit {rule}"));
+    for rule in [
+        "deny x if time.month != 1 and time.day >= 30",
+        "deny x if time.year >= 2020 and time.month == 2 and time.day == 29",
+        "deny x if time.year >= 2020 and time.month == 11 and time.day == 20 and time.weekday == 6",
+        "deny x if time.year > 2096 and time.year < 2105 and time.month == 2 and time.day == 29",
+    ] {
+        for shown in widens(&policy(rule), &policy("")) {
+            println!("{shown}");
+        }
+    }
+    let later = |day: u32| {
+        policy(&format!(
+            "deny x if time.month >= 2 and time.day > {day} and time.weekday == 6"
+        ))
+    };
+    widens(&later(29), &later(30));
+    // And a day that there is not widens nothing.
+    let none = compared(
+        &policy("deny x if time.month == 2 and time.day >= 30"),
+        &policy(""),
+    );
+    assert_eq!(none.agents, []);
+    let no_leap_year = compared(
+        &policy("deny x if time.year == 2100 and time.month == 2 and time.day == 29"),
+        &policy(""),
+    );
+    assert_eq!(no_leap_year.agents, []);
+}
+
+#[test]
+fn agents_are_told_apart_by_every_test_of_their_name() {
+    let policy = |rule: &str| format!("default permit\n{rule}\n");
+    let shown = widens(
+        &policy("deny * if agent starts_with \"admin\""),
+        &policy(""),
+    );
+    assert!(
+        shown.iter().all(|call| call.starts_with("admin")),
+        "{shown:?}"
+    );
+    widens(
+        &policy("deny * if agent matches \"^admin\""),
+        &policy("deny * if agent matches \"^root\""),
+    );
+    widens(&policy("deny * if agent ends_with \"-ci\""), &policy(""));
+    widens(
+        &policy("deny * if not (agent starts_with \"s\")"),
+        &policy(""),
+    );
+}
+
+#[test]
+fn work_that_goes_beyond_a_decision_s_budget_is_named_where_it_changes() {
+    let rules = |count: usize| -> String {
+        let rule = |n: usize| format!("deny x if c contains \"{n}\"\n");
+        let rules: String = (0..count).map(rule).collect();
+        agent(&format!("default permit {rules}"))
+    };
+    // Little is searched: this is about the remark.
+    let limits = Limits {
+        states: 1_000,
+        steps_of_class: 1_000,
+        ..SEARCH_ALONE
+    };
+    let [before, after] = [80, 79].map(|count| compiled(&rules(count)));
+    let comparison = compare(Some(&before), &after, &limits);
+    let remarks = comparison.agents.iter().flat_map(|agent| &agent.remarks);
+    assert!(
+        remarks
+            .into_iter()
+            .any(|remark| remark.text.contains("budget")),
+        "{comparison:#?}"
+    );
+    let small = compared(&rules(3), &rules(2));
+    assert!(small.agents.iter().all(|agent| agent.remarks.is_empty()));
+}
+
+#[test]
+fn a_call_that_is_drawn_shows_what_a_search_without_steps_does_not() {
+    let limits = Limits {
+        steps_of_class: 0,
+        ..Limits::DEFAULT
+    };
+    let before = agent("default permit deny x if n > 300 and c starts_with \"rm\"");
+    let comparison = compare(
+        Some(&compiled(&before)),
+        &compiled(&agent("default permit")),
+        &limits,
+    );
+    assert!(
+        !witnesses(&comparison, Reach::Wider).is_empty(),
+        "{comparison:#?}"
+    );
 }

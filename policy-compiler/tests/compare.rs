@@ -28,6 +28,12 @@ const PAIRS: u64 = 1_500;
 /// Calls that are decided for each pair and tool.
 const CALLS_MAX: usize = 300;
 
+/// Without the calls that are drawn at random: what the search alone finds.
+const SEARCH_ALONE: Limits = Limits {
+    calls_of_agent: 0,
+    ..Limits::DEFAULT
+};
+
 /// A small generator: splitmix64.
 struct Random(u64);
 
@@ -407,7 +413,7 @@ fn shown(policy: &Artifact) -> String {
 }
 
 fn check(before: &Artifact, after: &Artifact, exact: bool, random: &mut Random) -> (usize, usize) {
-    let comparison = compare(Some(before), after, &Limits::default());
+    let comparison = compare(Some(before), after, &SEARCH_ALONE);
     let none = Vec::new();
     let findings = comparison
         .agents

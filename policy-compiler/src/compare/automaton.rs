@@ -127,7 +127,6 @@ impl Shape {
 pub(super) enum Alphabet {
     Text,
     ToolName,
-    #[expect(dead_code, reason = "names of agents are not walked yet")]
     AgentName,
 }
 

@@ -23,6 +23,9 @@
 //! 4. *Search.* [`search`] walks the combinations with sets of possible truths, and leaves a branch only where its
 //!    results are the same on both sides or known already.
 //!
+//! Beside the search, some thousand calls are drawn at random near what both policies name ([`drawn`]) and put to both. A
+//! difference among them that the search did not find is a finding like any other.
+//!
 //! So a class of calls has three outcomes: a difference with its witness, none, or *cannot decide*: the walk with open
 //! answers sees a difference, and no value that was tried shows it; or a limit was reached. It is never silence.
 //!
@@ -34,24 +37,28 @@
 //! this version does not decide by — is a [`Remark`].
 
 mod automaton;
+mod dates;
+mod drawn;
 mod oracle;
 mod search;
 mod stack;
 mod values;
 
 use crate::compare::automaton::{Alphabet, Found, Shape, Tests};
+use crate::compare::drawn::Drawn;
 use crate::compare::oracle::{Asked, MAYBE, NO, Probe, UNKNOWN, YES};
 use crate::compare::search::{Chosen, Entry, Lens, Outcome, Search, Side, Step, VARIABLES_MAX};
 use crate::compare::values::{Builder, Class, Form, Key, Variable};
 use faramesh_core::decision::Effect;
 use faramesh_core::policy::artifact::{
-    AgentPolicy, Artifact, Ask, Field, Kind, Literal, Mode, Op, PathRules, Rule, RuleEffect,
-    TimePart, ToolSchema,
+    AgentPolicy, Artifact, Ask, Field, Kind, Mode, Op, PathRules, Rule, RuleEffect, Test,
+    ToolSchema, digest, encode,
 };
 use faramesh_core::policy::paths::PATH_ARGUMENTS;
 use faramesh_core::policy::{Policy, pattern};
 use serde::{Serialize, Serializer};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Bounds of a comparison, in steps and not in time, so that the same two policies always get the same answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,16 +71,27 @@ pub struct Limits {
     pub steps: u64,
     /// Findings of one agent that are kept; further ones are counted.
     pub findings: usize,
+    /// Calls that are drawn at random for one agent.
+    pub calls_of_agent: usize,
+    /// Such calls in all: a second or two of decisions.
+    pub calls: usize,
+}
+
+impl Limits {
+    /// Those of `plan`.
+    pub const DEFAULT: Limits = Limits {
+        states: 100_000,
+        steps_of_class: 20_000_000,
+        steps: 1_000_000_000,
+        findings: 1_000,
+        calls_of_agent: 3_000,
+        calls: 60_000,
+    };
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits {
-            states: 100_000,
-            steps_of_class: 20_000_000,
-            steps: 1_000_000_000,
-            findings: 1_000,
-        }
+        Limits::DEFAULT
     }
 }
 
@@ -209,7 +227,13 @@ pub fn compare_watched(
 ) -> Comparison {
     let loaded = |artifact: &Artifact| Policy::of(artifact).ok();
     let policies = [before.and_then(loaded), loaded(after)];
-    let names = agents(before, after);
+    let (names, complete) = agents(before, after, limits);
+    let encoded = before
+        .into_iter()
+        .chain([after])
+        .filter_map(|artifact| encode(artifact).ok());
+    let digests: Vec<u8> = encoded.flat_map(|bytes| digest(&bytes)).collect();
+    let calls = (limits.calls / names.len().max(1)).min(limits.calls_of_agent);
     let mut steps_left = limits.steps;
     let mut comparison = Comparison {
         stack: stack::remarks(before, after),
@@ -222,6 +246,13 @@ pub fn compare_watched(
         });
         return comparison;
     }
+    if !complete {
+        comparison.stack.push(Remark {
+            reach: Reach::Undecided,
+            text: "what rules ask of `agent` tells more kinds of agents apart than are compared"
+                .to_owned(),
+        });
+    }
     for (done, (shown, name)) in names.iter().enumerate() {
         watch(done, names.len());
         let parts = policies
@@ -231,6 +262,8 @@ pub fn compare_watched(
             .map(|mode| mode == Some(Mode::Shadow));
         let mut pair = Pair::new(name, parts, shadow, &policies, limits);
         pair.steps_left = steps_left;
+        pair.seed = drawn::seed_of(digests.iter().chain(name.as_bytes()));
+        pair.calls = calls;
         let (findings, left_out) = pair.findings();
         steps_left = pair.steps_left;
         let compared = AgentComparison {
@@ -254,45 +287,103 @@ pub fn compare_watched(
     comparison
 }
 
-/// The agents to compare: (name to show, name to ask by). A file of flat rules speaks of every agent: it is asked for
-/// those that either policy names, and for one that neither does.
-fn agents(before: Option<&Artifact>, after: &Artifact) -> Vec<(String, String)> {
-    let mut names = BTreeSet::new();
-    let mut flat = false;
-    for agent in before.into_iter().chain([after]).flat_map(|a| &a.agents) {
-        if !agent.name.is_empty() {
-            names.insert(agent.name.clone());
+/// The agents to compare: (name to show, name to ask by), and whether these are all kinds of them. A file of flat rules
+/// speaks of every agent: it is asked for those that either policy names, and for one of each kind that its tests tell
+/// apart.
+fn agents(
+    before: Option<&Artifact>,
+    after: &Artifact,
+    limits: &Limits,
+) -> (Vec<(String, String)>, bool) {
+    let all = || before.into_iter().chain([after]).flat_map(|a| &a.agents);
+    let named = all().filter(|agent| !agent.name.is_empty());
+    let mut names: BTreeSet<String> = named.map(|agent| agent.name.clone()).collect();
+    let mut fresh = None;
+    let mut complete = true;
+    if all().any(|agent| agent.name.is_empty()) {
+        let kinds = agent_kinds(all().filter(|agent| agent.name.is_empty()), &names, limits);
+        complete = kinds.complete;
+        fresh = kinds.other;
+        names.extend(kinds.told_apart);
+    }
+    let mut list = Vec::new();
+    list.extend(fresh.map(|fresh| (String::new(), fresh)));
+    list.extend(names.into_iter().map(|name| (name.clone(), name)));
+    (list, complete)
+}
+
+/// One agent of each kind.
+struct AgentKinds {
+    /// For which some test holds.
+    told_apart: Vec<String>,
+    /// One of which nothing is said.
+    other: Option<String>,
+    complete: bool,
+}
+
+fn agent_kinds<'a>(
+    flat: impl Iterator<Item = &'a AgentPolicy>,
+    names: &BTreeSet<String>,
+    limits: &Limits,
+) -> AgentKinds {
+    let mut tests = Tests::default();
+    let mut probes: Vec<(u32, Probe)> = Vec::new();
+    let mut number = 0;
+    for agent in flat {
+        let is_asked = |test: &&Test| {
+            agent.fields.get(test.field as usize) == Some(&Field::Agent)
+                && !matches!(test.ask, Ask::CompareField(..))
+        };
+        for test in agent.tests.iter().filter(is_asked) {
+            values::add_text_test(&mut tests, number, &test.ask, &mut None, false);
+            probes.extend(Probe::test(agent, test, &[]).map(|probe| (number, probe)));
+            number += 1;
+        }
+    }
+    let holds = |name: &str| -> Vec<u32> {
+        let asked = values::asked(oracle::PROBED_TOOL, name, std::iter::empty());
+        let yes = probes
+            .iter()
+            .filter(|(_, probe)| probe.answer(&asked) == YES);
+        yes.map(|(number, _)| *number).collect()
+    };
+    let mut kinds = AgentKinds {
+        told_apart: Vec::new(),
+        other: None,
+        complete: true,
+    };
+    let is_other = |name: &String| !names.contains(name) && holds(name).is_empty();
+    let plain = ["some-agent", "some-agent-", "another", "someone", "nobody"].map(str::to_owned);
+    kinds.other = plain.into_iter().find(is_other);
+    if probes.is_empty() && kinds.other.is_some() {
+        return kinds;
+    }
+    // Those that have a policy of their own are not among the others.
+    for name in names {
+        tests.shape(number, Shape::default().text(name));
+        number += 1;
+    }
+    let walk = automaton::walk(tests, Alphabet::AgentName, limits);
+    kinds.complete = walk.complete;
+    let named = number - u32::try_from(names.len()).unwrap_or(number);
+    for found in walk.found {
+        if faramesh_core::call::check_agent_name(&found.text).is_err() {
             continue;
         }
-        flat = true;
-        let asked = agent
-            .tests
+        let said: Vec<u32> = found
+            .yes
             .iter()
-            .filter(|test| agent.fields.get(test.field as usize) == Some(&Field::Agent));
-        for test in asked {
-            let literals: Vec<&Literal> = match &test.ask {
-                Ask::Equals(literal) => vec![literal],
-                Ask::In(list) => list.iter().collect(),
-                _ => Vec::new(),
-            };
-            names.extend(literals.into_iter().filter_map(|literal| match literal {
-                Literal::String(name) if faramesh_core::call::check_agent_name(name).is_ok() => {
-                    Some(name.clone())
-                }
-                _ => None,
-            }));
+            .copied()
+            .filter(|yes| *yes < named)
+            .collect();
+        kinds.complete &= said == holds(&found.text);
+        if !found.yes.is_empty() {
+            kinds.told_apart.push(found.text);
+        } else if kinds.other.is_none() {
+            kinds.other = Some(found.text);
         }
     }
-    let mut all: Vec<(String, String)> = Vec::new();
-    if flat {
-        let mut fresh = "some-agent".to_owned();
-        while names.contains(&fresh) {
-            fresh.push('-');
-        }
-        all.push((String::new(), fresh));
-    }
-    all.extend(names.into_iter().map(|name| (name.clone(), name)));
-    all
+    kinds
 }
 
 /// What a class of tools is told apart by.
@@ -314,12 +405,18 @@ struct Pair<'p> {
     policies: &'p [Option<Policy>; 2],
     limits: &'p Limits,
     steps_left: u64,
+    /// Where calls that are drawn begin, and how many there are.
+    seed: u64,
+    calls: usize,
     probes: Vec<Probe>,
     probe_numbers: HashMap<String, u32>,
     test_numbers: HashMap<(usize, u32, String), Option<u32>>,
     programs: HashMap<Vec<(u8, u32)>, u32>,
     variables: HashMap<(Key, Vec<u32>, Vec<u32>), Variable>,
 }
+
+/// Differences that are found: (class of tools, whether it is about what would be answered, before, after).
+type Known = HashSet<(usize, bool, Effect, Effect)>;
 
 /// A class of calls, ready to be searched.
 struct Prepared {
@@ -346,6 +443,8 @@ impl<'p> Pair<'p> {
             policies,
             limits,
             steps_left: limits.steps,
+            seed: 0,
+            calls: 0,
             probes: Vec::new(),
             probe_numbers: HashMap::new(),
             test_numbers: HashMap::new(),
@@ -365,17 +464,67 @@ impl<'p> Pair<'p> {
         if !walk.complete {
             findings.push(undecided("*", "too many kinds of tools".to_owned()));
         }
-        for class in &walk.found {
+        let mut known = Known::new();
+        for (number, class) in walk.found.iter().enumerate() {
             if is_otherwise(class, &predicates) {
                 let why = "names that the evaluator tells apart otherwise".to_owned();
                 findings.push(undecided(&class.text, why));
             }
+            let before = findings.len();
             self.class(class, &predicates, &mut findings);
+            let new = findings.iter().skip(before);
+            known.extend(
+                new.filter(|finding| finding.witness.is_some())
+                    .map(|finding| (number, finding.would, finding.before, finding.after)),
+            );
         }
+        self.drawn(&walk.found, &predicates, &mut known, &mut findings);
         findings.sort_by_key(|finding| (finding.reach, finding.before < finding.after));
         let left_out = findings.len().saturating_sub(self.limits.findings);
         findings.truncate(self.limits.findings);
         (findings, left_out)
+    }
+
+    /// Puts calls to both policies that the search did not choose; a difference that it did not find is one.
+    fn drawn(
+        &self,
+        classes: &[Found],
+        predicates: &[Predicate],
+        known: &mut Known,
+        findings: &mut Vec<Finding>,
+    ) {
+        let mut variables: Vec<_> = self.variables.iter().collect();
+        variables.sort_by_key(|(place, _)| *place);
+        let mut drawn = Drawn::new(
+            self.seed,
+            self.parts,
+            variables.into_iter().map(|(_, variable)| variable),
+            &stack::path_texts(self.parts),
+        );
+        for _ in 0..self.calls {
+            let number = drawn.below(classes.len());
+            let Some(class) = classes.get(number) else {
+                return;
+            };
+            let asked = drawn.call(&class.text, self.agent);
+            for lens in self.lenses() {
+                let Some((step, witness)) = self.answered(asked.clone(), *lens) else {
+                    continue;
+                };
+                if known.insert((number, *lens == Lens::Verdict, step.0, step.1)) {
+                    let tools = tools_of(&class.text, &matched(class, predicates));
+                    findings.push(found(&tools, step, *lens, witness));
+                }
+            }
+        }
+    }
+
+    /// What is compared: where both sides are in shadow mode, what they would answer, too.
+    const fn lenses(&self) -> &'static [Lens] {
+        match self.shadow {
+            [true, true] => &[Lens::Answer, Lens::Verdict],
+            _ => &[Lens::Answer],
+        }
     }
 
     /// Everything that tells one tool from another, each once.
@@ -395,22 +544,14 @@ impl<'p> Pair<'p> {
                 all.push(Predicate::Name { last, ask });
             }
         }
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         all.retain(|predicate| seen.insert(predicate.clone()));
         all
     }
 
     /// One class of tools.
     fn class(&mut self, class: &Found, predicates: &[Predicate], findings: &mut Vec<Finding>) {
-        let matched: Vec<&str> = class
-            .yes
-            .iter()
-            .filter_map(|number| match predicates.get(*number as usize)? {
-                Predicate::Pattern(pattern) => Some(pattern.as_str()),
-                Predicate::Name { .. } => None,
-            })
-            .collect();
-        let tools = tools_of(&class.text, &matched);
+        let tools = tools_of(&class.text, &matched(class, predicates));
         if self.steps_left == 0 {
             findings.push(undecided(
                 &tools,
@@ -426,12 +567,7 @@ impl<'p> Pair<'p> {
             findings.push(undecided(&tools, why));
             return;
         }
-        let lenses: &[Lens] = if self.shadow == [true, true] {
-            &[Lens::Answer, Lens::Verdict]
-        } else {
-            &[Lens::Answer]
-        };
-        for lens in lenses {
+        for lens in self.lenses() {
             self.search_class(&prepared, *lens, &tools, findings);
         }
     }
@@ -458,7 +594,7 @@ impl<'p> Pair<'p> {
                     after: step.1,
                     ..undecided(
                         tools,
-                        "the evaluator does not confirm what was found".to_owned(),
+                        "the evaluator does not confirm the call that was found".to_owned(),
                     )
                 }),
             }
@@ -519,7 +655,14 @@ impl<'p> Pair<'p> {
                     .map_or(UNKNOWN, |probe| probe.answer(&asked))
             })
         };
-        let possible = |chosen: &Chosen| is_date(prepared, chosen);
+        let dates: RefCell<HashMap<ChosenParts, bool>> = RefCell::default();
+        let possible = |chosen: &Chosen| {
+            let parts = parts_of_date(prepared, chosen);
+            let mut known = dates.borrow_mut();
+            *known
+                .entry(parts)
+                .or_insert_with(|| day_of(prepared, &parts).is_some())
+        };
         Search {
             sides: &prepared.sides,
             variables: &prepared.variables,
@@ -535,13 +678,23 @@ impl<'p> Pair<'p> {
 
     /// The call that a choice of classes is.
     fn call(&self, prepared: &Prepared, chosen: &Chosen) -> Asked {
+        let day = day_of(prepared, &parts_of_date(prepared, chosen)).map(|day| {
+            let spelled = day.map(|number| number.to_string());
+            dates::PARTS
+                .map(|part| Key::Fact(Field::Time(part)))
+                .into_iter()
+                .zip(spelled)
+                .collect::<HashMap<Key, String>>()
+        });
+        let of_day = |key: &Key| day.as_ref()?.get(key).map(String::as_str);
         let values = prepared
             .variables
             .iter()
             .zip(chosen)
             .filter_map(|(variable, class)| {
                 let class = variable.classes.get((*class)?)?;
-                Some((&variable.key, class.value.as_deref()))
+                let value = of_day(&variable.key).or(class.value.as_deref());
+                Some((&variable.key, value))
             });
         values::asked(&prepared.tool, self.agent, values)
     }
@@ -553,7 +706,11 @@ impl<'p> Pair<'p> {
         chosen: &Chosen,
         lens: Lens,
     ) -> Option<(Step, Witness)> {
-        let asked = self.call(prepared, chosen);
+        self.answered(self.call(prepared, chosen), lens)
+    }
+
+    /// What both policies say of a call, where they differ.
+    fn answered(&self, asked: Asked, lens: Lens) -> Option<(Step, Witness)> {
         let effects = self.policies.each_ref().map(|policy| match policy {
             None => Some(Effect::Deny),
             Some(policy) => oracle::ask(policy, &asked).map(|decision| match lens {
@@ -639,6 +796,7 @@ impl<'p> Pair<'p> {
                         answers: vec![answer],
                         value: None,
                         form: Form::Other,
+                        members: Vec::new(),
                     })
                     .collect(),
                 incomplete: None,
@@ -679,6 +837,10 @@ impl<'p> Pair<'p> {
                 }
                 _ => {}
             }
+        }
+        reasons.retain(|reason| !reason.is_empty());
+        if reasons.is_empty() {
+            reasons.insert("no call that was tried shows what is possible".to_owned());
         }
         reasons.into_iter().collect::<Vec<_>>().join("; ")
     }
@@ -1059,6 +1221,18 @@ fn name_tests(predicates: &[Predicate]) -> Tests {
     tests
 }
 
+/// The patterns that speak of the tools of a class.
+fn matched<'p>(class: &Found, predicates: &'p [Predicate]) -> Vec<&'p str> {
+    class
+        .yes
+        .iter()
+        .filter_map(|number| match predicates.get(*number as usize)? {
+            Predicate::Pattern(pattern) => Some(pattern.as_str()),
+            Predicate::Name { .. } => None,
+        })
+        .collect()
+}
+
 /// Whether the evaluator says otherwise than the automata which patterns speak of a tool.
 fn is_otherwise(class: &Found, predicates: &[Predicate]) -> bool {
     (0..)
@@ -1135,21 +1309,24 @@ fn reason_of(probe: &Probe) -> String {
     }
 }
 
-/// Whether the parts of a date that are chosen are those of some day.
-fn is_date(prepared: &Prepared, chosen: &Chosen) -> bool {
-    let part = |wanted: TimePart| -> Option<i64> {
-        let at = prepared
-            .variables
-            .iter()
-            .position(|variable| variable.key == Key::Fact(Field::Time(wanted)))?;
-        let variable = prepared.variables.get(at)?;
-        let class = variable.classes.get((*chosen.get(at)?)?)?;
-        class.value.as_ref()?.parse().ok()
-    };
-    let (year, month, day) = (
-        part(TimePart::Year),
-        part(TimePart::Month),
-        part(TimePart::Day),
-    );
-    stack::is_some_day(year, month, day, part(TimePart::Weekday))
+/// Which class each part of a date was given, in the order of [`dates::PARTS`].
+type ChosenParts = [Option<(usize, usize)>; 4];
+
+fn parts_of_date(prepared: &Prepared, chosen: &Chosen) -> ChosenParts {
+    dates::PARTS.map(|part| {
+        let key = Key::Fact(Field::Time(part));
+        let mut variables = prepared.variables.iter();
+        let at = variables.position(|variable| variable.key == key)?;
+        Some((at, (*chosen.get(at)?)?))
+    })
+}
+
+/// A day that has these parts, as far as they are chosen; `None`: there is none.
+fn day_of(prepared: &Prepared, parts: &ChosenParts) -> Option<dates::Day> {
+    let members = parts.map(|part| {
+        let (variable, class) = part?;
+        let class = prepared.variables.get(variable)?.classes.get(class)?;
+        Some(class.members.as_slice())
+    });
+    dates::some_day(members)
 }

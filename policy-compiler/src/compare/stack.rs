@@ -1,8 +1,11 @@
 //! What changes without being a matter of a single call.
 
 use super::{Reach, Remark};
+use faramesh_core::json;
+use faramesh_core::policy::SEARCH_STEPS_MAX;
 use faramesh_core::policy::artifact::{
-    AgentPolicy, Artifact, Declaration, Field, Mode, PathRules, Profile, Redaction, Runtime,
+    AgentPolicy, Artifact, Ask, Declaration, Field, Mode, PathRules, Profile, Redaction, Runtime,
+    SEARCHED_BYTES_MAX, Test, compile_expression,
 };
 use std::collections::BTreeSet;
 
@@ -160,12 +163,42 @@ pub(super) fn agent_remarks(parts: [Option<&AgentPolicy>; 2]) -> Vec<Remark> {
         };
         all.push(remark(Reach::Neutral, text));
     }
+    let work = [old, new].map(work_of);
+    if work[0] != work[1] && work.iter().any(|work| *work > SEARCH_STEPS_MAX) {
+        all.push(remark(
+            Reach::Neutral,
+            "the work that tests of long texts take changes: calls for which it goes beyond the budget of a decision \
+             are not compared",
+        ));
+    }
     redactions(&mut all, &old.redactions, &new.redactions);
     if old.phases != new.phases {
         all.push(not_decided_by("block `phase`"));
     }
     declarations(&mut all, &old.declarations, &new.declarations);
     all
+}
+
+/// Steps that an agent's tests can take together, at most about.
+fn work_of(agent: &AgentPolicy) -> u64 {
+    let longest = "x".repeat(SEARCHED_BYTES_MAX);
+    let whole = u64::try_from(json::BYTES_MAX).unwrap_or(u64::MAX);
+    let of_test = |test: &Test| match &test.ask {
+        Ask::Matches(source) => compile_expression(&agent.name, source)
+            .ok()
+            .and_then(|expression| u64::try_from(expression.steps(&longest)?).ok())
+            .unwrap_or(u64::MAX),
+        Ask::Contains(_) | Ask::AnyGlob(_) | Ask::CompareField(..) => whole,
+        Ask::StartsWith(text) | Ask::EndsWith(text) => u64::try_from(text.len()).unwrap_or(whole),
+        _ => 0,
+    };
+    let of_field = |field: &Field| match field {
+        Field::Calculated(_) | Field::Length(_) => whole,
+        _ => 0,
+    };
+    let tests = agent.tests.iter().map(of_test);
+    let fields = agent.fields.iter().map(of_field);
+    tests.chain(fields).fold(0, u64::saturating_add)
 }
 
 fn lists(all: &mut Vec<Remark>, what: &str, old: &[String], new: &[String]) {
@@ -272,62 +305,4 @@ pub(super) fn path_texts(parts: [Option<&AgentPolicy>; 2]) -> Vec<String> {
         );
     }
     texts
-}
-
-/// Whether some day has these parts, as far as they are given. Weekday 1 is Monday.
-pub(super) fn is_some_day(
-    year: Option<i64>,
-    month: Option<i64>,
-    day: Option<i64>,
-    weekday: Option<i64>,
-) -> bool {
-    let years: Vec<i64> = match year {
-        Some(year) => vec![year],
-        // Every way in which leap years and weekdays can meet.
-        None => (2000..2028).collect(),
-    };
-    let months: Vec<i64> = month.map_or((1..=12).collect(), |month| vec![month]);
-    let days: Vec<i64> = day.map_or((1..=31).collect(), |day| vec![day]);
-    years.iter().any(|year| {
-        months.iter().any(|month| {
-            days.iter().any(|day| {
-                *day <= days_of(*year, *month)
-                    && weekday.is_none_or(|weekday| weekday == weekday_of(*year, *month, *day))
-            })
-        })
-    })
-}
-
-const fn days_of(year: i64, month: i64) -> i64 {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    match month {
-        2 if leap => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-/// Days since Monday, 1 January 1, by counting leap days; then the place in the week, Monday 1.
-fn weekday_of(year: i64, month: i64, day: i64) -> i64 {
-    let before = year - 1;
-    let of_years = before * 365 + before / 4 - before / 100 + before / 400;
-    let of_months: i64 = (1..month).map(|month| days_of(year, month)).sum();
-    (of_years + of_months + day - 1).rem_euclid(7) + 1
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_day_that_no_calendar_has_is_none() {
-        assert!(is_some_day(None, Some(2), Some(29), None));
-        assert!(!is_some_day(Some(2026), Some(2), Some(29), None));
-        assert!(!is_some_day(None, Some(2), Some(30), None));
-        // 20 November 2026 is a Friday.
-        assert!(is_some_day(Some(2026), Some(11), Some(20), Some(5)));
-        assert!(!is_some_day(Some(2026), Some(11), Some(20), Some(6)));
-        assert!(is_some_day(None, Some(11), Some(20), Some(6)));
-    }
 }

@@ -15,6 +15,7 @@
 
 use super::Limits;
 use super::automaton::{self, Alphabet, Found, Shape, Tests};
+use super::dates;
 use super::oracle::{Asked, Probe, UNKNOWN, YES};
 use faramesh_core::decimal::Decimal;
 use faramesh_core::json;
@@ -69,6 +70,8 @@ pub(super) struct Class {
     /// A value; `None` with [`Form::Absent`]: it is not there.
     pub(super) value: Option<String>,
     pub(super) form: Form,
+    /// Of a part of a date: everything that it stands for. Else nothing.
+    pub(super) members: Vec<i64>,
 }
 
 /// Something of a call that has a value of its own.
@@ -84,13 +87,13 @@ pub(super) struct Variable {
 
 /// A value to try.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Candidate {
+pub(super) struct Candidate {
     value: Option<String>,
     form: Form,
 }
 
 impl Candidate {
-    fn of(value: impl Into<String>) -> Candidate {
+    pub(super) fn of(value: impl Into<String>) -> Candidate {
         let value = value.into();
         Candidate {
             form: if value.starts_with('{') {
@@ -149,10 +152,18 @@ impl Builder<'_> {
             if new || keep {
                 raw += usize::from(!new);
                 classes.push(Class {
-                    answers,
-                    value: candidate.value,
+                    answers: answers.clone(),
+                    value: candidate.value.clone(),
                     form: candidate.form,
+                    members: Vec::new(),
                 });
+            }
+            if let Some((part, number)) = self.part_of_date(&candidate) {
+                // The one that was just added, or the last that is the same.
+                let own = classes.iter_mut().rev().find(|c| c.answers == answers);
+                if let Some(class) = own {
+                    dates::add(part, &mut class.members, number);
+                }
             }
         }
         Variable {
@@ -160,6 +171,15 @@ impl Builder<'_> {
             tests: self.tests.iter().map(|(number, _)| *number).collect(),
             classes,
             incomplete,
+        }
+    }
+
+    fn part_of_date(&self, candidate: &Candidate) -> Option<(TimePart, i64)> {
+        match self.key {
+            Key::Fact(Field::Time(part)) if dates::PARTS.contains(part) => {
+                Some((*part, candidate.value.as_ref()?.parse().ok()?))
+            }
+            _ => None,
         }
     }
 
@@ -310,12 +330,11 @@ impl Builder<'_> {
             TimePart::Weekday => all(1, 7),
             TimePart::Day => all(1, 31),
             TimePart::Month => all(1, 12),
-            TimePart::Year => {
-                let mut years: Vec<Candidate> = all(2026, 2026);
-                years.extend(self.in_range(numbers, (1970, 9999, true)));
-                years.extend(all(1970, 1970));
-                years
-            }
+            TimePart::Year => dates::years(
+                numbers
+                    .iter()
+                    .filter_map(|text| text.split('.').next()?.parse().ok()),
+            ),
             TimePart::Now => {
                 let mut now: Vec<Candidate> = all(1_800_000_000, 1_800_000_000);
                 now.extend(self.in_range(numbers, (0, i64::MAX, true)));
@@ -797,6 +816,7 @@ impl Variable {
                 .collect(),
             value: None,
             form: Form::Other,
+            members: Vec::new(),
         }
     }
 }

@@ -7,9 +7,12 @@ use faramesh_core::decision::Effect;
 use faramesh_policy_compiler::compare::{
     AgentComparison, Comparison, Finding, Presence, Reach, Remark,
 };
+use std::borrow::Cow;
 
 /// Findings of one agent that people are shown; programs get every one that was kept.
 const FINDINGS_SHOWN: usize = 20;
+/// Characters of a value that people are shown: some lines of a terminal.
+const SHOWN_MAX: usize = 400;
 
 /// Prints it; where nothing changes, that.
 pub(super) fn print(comparison: &Comparison, output: &Output) {
@@ -101,7 +104,11 @@ fn finding_line(finding: &Finding, output: &Output) -> String {
             let word = if index > 0 { "and" } else { "when" };
             match value.as_str() {
                 "null" => format!(" {word} {} is absent", Written(field)),
-                value => format!(" {word} {} = {}", Written(field), Written(value)),
+                value => format!(
+                    " {word} {} = {}",
+                    Written(field),
+                    Written(&shortened(value))
+                ),
             }
         });
     format!(
@@ -109,9 +116,22 @@ fn finding_line(finding: &Finding, output: &Output) -> String {
         past(finding.after),
         past(finding.before),
         Untrusted(&witness.tool),
-        Written(&witness.arguments),
+        Written(&shortened(&witness.arguments)),
         given.collect::<String>()
     )
+}
+
+/// A long value by its two ends: what makes a text too long to search is of no interest itself. JSON has it whole.
+fn shortened(text: &str) -> Cow<'_, str> {
+    let characters = text.chars().count();
+    if characters <= SHOWN_MAX {
+        return Cow::Borrowed(text);
+    }
+    let end = SHOWN_MAX / 4;
+    let head: String = text.chars().take(SHOWN_MAX - end).collect();
+    let tail: String = text.chars().skip(characters - end).collect();
+    let left_out = characters - SHOWN_MAX;
+    Cow::Owned(format!("{head} …{left_out} more… {tail}"))
 }
 
 const fn past(effect: Effect) -> &'static str {
