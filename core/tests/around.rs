@@ -292,6 +292,108 @@ fn what_is_always_excluded_is_so_in_every_spelling_and_at_every_depth() {
     }
 }
 
+/// The attacks: the name behind a `:` was cut off before anybody judged it, a URL's query belonged to the last name, and
+/// letters that a file system folds or leaves out were others to us.
+#[test]
+fn an_exclusion_holds_for_names_with_a_colon_a_query_or_letters_that_are_other_spellings() {
+    let policy = path_policy(|rules| rules.edit_deny = strings(&["pass*"]));
+    for path in [
+        "certs/prod:server.pem",
+        "d/:x.pem",
+        "d/a:x.pem",
+        "d/secrets:x/y",
+        "d/x.pem:stream",
+        "d/x.pem .:stream",
+        "file:///srv/server.key?x=1",
+        "file:///srv/server.key#x",
+        " file:///srv/server.key?x",
+        "file:///srv/server.key%3fx",
+        "\u{17f}ecrets/x",
+        "s\u{34f}ecrets/x",
+        "s\u{e0041}ecrets/x",
+        "x.\u{212a}ey",
+        "x.\u{ff50}em",
+        "x.\u{24c5}em",
+        "x.\u{1d429}em",
+        "x\u{ff0e}pem",
+        "a\u{2025}/x",
+        "a/.\u{200b}./x",
+        "x.pem\u{a0}",
+        "pa\u{df}word",
+        ".g\u{131}t/config",
+    ] {
+        assert_eq!(edit(&policy, path), Effect::Deny, "{path:?}");
+    }
+    for path in [
+        "a:b",
+        "d/a:b.txt",
+        "straße/größe.txt",
+        "naïve/日本語.txt",
+        "\u{2764}\u{fe0f}.md",
+        "at 1.00\u{202f}PM.png",
+        "what?.md",
+        "c#/x.cs",
+    ] {
+        assert_eq!(edit(&policy, path), Effect::Permit, "{path:?}");
+    }
+}
+
+/// The attack: a call with as many paths as it may name, each as long and as deep as it may be, against full lists of
+/// globs with as many stars and depths as one may have. It is refused before the work is done.
+#[test]
+fn paths_that_take_too_much_work_to_judge_are_refused() {
+    let glob = |n: usize| format!("{}x{n}", "**/*a*a*a*a/".repeat(20));
+    let policy = path_policy(|rules| {
+        rules.read_exclude = (0..128).map(glob).collect();
+        rules.edit_protected = (128..256).map(glob).collect();
+    });
+    let path = format!("\"{}\"", ["a".repeat(60); 60].join("/"));
+    let args = format!("{{\"paths\":[{}]}}", vec![path; 256].join(","));
+    let decision = ask(&policy, "edit", &args);
+    assert_eq!(
+        (decision.effect, decision.code),
+        (Effect::Deny, Some(Code::PathDenied))
+    );
+    assert!(
+        decision.message.contains("more work"),
+        "{}",
+        decision.message
+    );
+    // Many paths of a usual kind, and many globs, are no such thing.
+    let policy = path_policy(|rules| {
+        rules.read_exclude = (0..128).map(|n| format!("data/**/*.{n}")).collect();
+        rules.edit_deny = (0..128).map(|n| format!("data/**/x{n}")).collect();
+    });
+    let args = format!(
+        "{{\"paths\":[{}]}}",
+        vec!["\"src/main/java/com/example/app/Main.java\""; 256].join(",")
+    );
+    assert_eq!(ask(&policy, "edit", &args).effect, Effect::Permit);
+}
+
+/// The attack: each of the call's arguments was looked for in each of the policy's schemas.
+#[test]
+fn arguments_are_looked_up_among_the_declared_ones_however_many_a_call_has() {
+    let policy = policy(Mode::Enforce, |agent| {
+        agent.paths = Some(PathRules {
+            read_exclude: Vec::new(),
+            edit_deny: Vec::new(),
+            edit_protected: Vec::new(),
+            edit_allow: Vec::new(),
+        });
+        agent.schemas = (0..4_096)
+            .map(|n| ToolSchema {
+                pattern: "*".to_owned(),
+                arguments: vec![argument(&format!("a{n}"), Kind::Path(Access::Edit), false)],
+                closed: false,
+            })
+            .collect();
+    });
+    let members: Vec<String> = (0..60_000).map(|n| format!("\"b{n}\":1")).collect();
+    let args = format!("{{{},\"a4095\":\".env\"}}", members.join(","));
+    assert_eq!(ask(&policy, "edit", &args).code, Some(Code::PathDenied));
+}
+
 #[test]
 fn a_path_that_has_no_one_meaning_is_refused() {
     for (path, why) in [

@@ -26,6 +26,7 @@ mod tree;
 mod conditions;
 mod decide;
 mod facts;
+mod letters;
 mod logic;
 mod paths;
 mod patterns;

@@ -4,6 +4,7 @@
 use crate::decide::Answer;
 use crate::facts::Question;
 use crate::json::Json;
+use crate::letters::{UNSEEN, VARIANTS, is_in};
 use crate::schemas;
 use crate::tree::{Agent, Paths};
 use faramesh_core::decision::{Code, Effect};
@@ -218,7 +219,8 @@ fn drive(text: &str) -> Option<bool> {
 }
 
 fn plain(text: &str) -> Option<Path> {
-    if text.is_empty() || text.chars().any(char::is_control) {
+    let is_refused = |letter: char| letter.is_control() || is_in(VARIANTS, letter);
+    if text.is_empty() || text.chars().any(is_refused) {
         return None;
     }
     let text = without_scheme(text)?;
@@ -228,6 +230,13 @@ fn plain(text: &str) -> Option<Path> {
     let absolute = text.starts_with('/');
     let mut names: Vec<String> = Vec::new();
     for name in text.split('/') {
+        let seen: String = name
+            .chars()
+            .filter(|letter| !is_in(UNSEEN, *letter))
+            .collect();
+        if seen.len() < name.len() && ["", ".", ".."].contains(&seen.as_str()) {
+            return None;
+        }
         if name == ".." {
             if names.pop().is_none() && !absolute {
                 return None;
@@ -249,15 +258,20 @@ fn plain(text: &str) -> Option<Path> {
     }
 }
 
-/// `file:/x`, `file:///x` and `file://localhost/x` are `/x`; other hosts' files are nowhere here.
+/// `file:/x`, `file:///x` and `file://localhost/x` are `/x`; other hosts' files, and what
+/// is asked of one, are nowhere here.
 fn without_scheme(text: &str) -> Option<&str> {
-    let is_url = text
+    let without_space = text.trim_start();
+    let is_url = without_space
         .get(..5)
         .is_some_and(|head| head.eq_ignore_ascii_case("file:"));
     if !is_url {
         return Some(text);
     }
-    let rest = &text[5..];
+    let rest = &without_space[5..];
+    if rest.contains('?') || rest.contains('#') {
+        return None;
+    }
     let Some(authority) = rest.strip_prefix("//") else {
         return rest.starts_with('/').then_some(rest);
     };
@@ -266,22 +280,27 @@ fn without_scheme(text: &str) -> Option<&str> {
     (host.is_empty() || host.eq_ignore_ascii_case("localhost")).then_some(&authority[slash..])
 }
 
-/// A name as a forgiving file system takes it.
-fn folded(name: &str) -> String {
-    let name = match drive(name) {
-        Some(_) => name,
-        None => name.split(':').next().unwrap(),
-    };
-    let seen = |letter: &char| {
-        let code = *letter as u32;
-        !(code == 0xad
-            || (0x200b..=0x200f).contains(&code)
-            || (0x202a..=0x202e).contains(&code)
-            || (0x2060..=0x206f).contains(&code)
-            || code == 0xfeff)
-    };
-    let lower: String = name.chars().filter(seen).collect::<String>().to_lowercase();
-    match lower.trim_end_matches(['.', ' ']) {
+/// A name as a forgiving file system takes it, and once more without what a `:` cuts off.
+fn folded(name: &str) -> Vec<String> {
+    let mut all = vec![lowered(name)];
+    if drive(name) != Some(true)
+        && let Some(colon) = name.find(':')
+        && colon > 0
+    {
+        all.push(lowered(&name[..colon]));
+    }
+    all
+}
+
+fn lowered(name: &str) -> String {
+    let seen = name.chars().filter(|letter| !is_in(UNSEEN, *letter));
+    let plain: String = seen.collect::<String>().replace(['ß', 'ẞ'], "ss");
+    let lower: String = plain
+        .replace('ı', "i")
+        .chars()
+        .flat_map(char::to_lowercase)
+        .collect();
+    match lower.trim_end_matches(|letter: char| letter == '.' || letter.is_whitespace()) {
         "" => lower,
         kept => kept.to_owned(),
     }
@@ -291,8 +310,7 @@ fn folded(name: &str) -> String {
 /// knows where a relative path starts, it may start anywhere.
 fn refuses(glob: &str, path: &Path, workspace: Option<&[String]>) -> bool {
     let fold = |names: &[String]| names.iter().map(|name| folded(name)).collect::<Vec<_>>();
-    let mut parts = parts(glob);
-    parts = fold(&parts);
+    let mut parts: Vec<String> = parts(glob).iter().map(|part| lowered(part)).collect();
     parts.push("**".to_owned());
     if is_absolute(glob) {
         return match (path.absolute, workspace) {
@@ -323,7 +341,8 @@ fn allows(glob: &str, path: &Path, workspace: Option<&[String]>) -> bool {
         }
         _ => return false,
     };
-    fits(&parts(glob), &names)
+    let exact: Vec<Vec<String>> = names.into_iter().map(|name| vec![name]).collect();
+    fits(&parts(glob), &exact)
 }
 
 fn is_absolute(glob: &str) -> bool {
@@ -335,8 +354,8 @@ fn parts(glob: &str) -> Vec<String> {
     glob.split('/').map(str::to_owned).collect()
 }
 
-/// `**` stands for any names, none too; `*` in a name for any letters, none too.
-fn fits(glob: &[String], names: &[String]) -> bool {
+/// `**` stands for any names, none too; `*` in a name for any letters, none too. Of a name one reading is enough.
+fn fits(glob: &[String], names: &[Vec<String>]) -> bool {
     match (glob, names) {
         ([], []) => true,
         ([part, rest @ ..], _) if part == "**" => {
@@ -346,7 +365,7 @@ fn fits(glob: &[String], names: &[String]) -> bool {
                     .is_some_and(|(_, behind)| fits(glob, behind))
         }
         ([part, rest @ ..], [name, behind @ ..]) => {
-            crate::patterns::text(part, name) && fits(rest, behind)
+            name.iter().any(|name| crate::patterns::text(part, name)) && fits(rest, behind)
         }
         _ => false,
     }

@@ -8,6 +8,7 @@ mod globs;
 mod index;
 mod judge;
 mod keys;
+mod letters;
 pub mod paths;
 pub mod pattern;
 pub(crate) mod redact;

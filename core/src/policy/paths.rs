@@ -6,11 +6,14 @@
 //! Invariants:
 //! - Pure and total: every text is a path in one or several readings, or is refused. A tool may decode what it is given
 //!   or take it as it stands, so every reading is checked, and one that is refused refuses the call.
-//! - What refuses reaches widely (any depth, either case), what allows reaches narrowly (from the workspace, exact).
+//! - What refuses reaches widely (any depth, either case, with and without what a `:` cuts off), what allows reaches
+//!   narrowly (from the workspace, exact).
+//! - The work of one call is counted in steps, as it is done, and what would take more of them is refused.
 
 use crate::json::{Object, Value};
 use crate::policy::artifact::{Access, Field, Kind, PathRules, ToolSchema};
-use crate::policy::schema;
+use crate::policy::letters;
+use crate::policy::schema::{self, Declared};
 use std::borrow::Cow;
 
 /// Bytes of a path in a call: what Linux takes.
@@ -19,6 +22,14 @@ pub const PATH_BYTES_MAX: usize = 4_096;
 pub const PATH_NAMES_MAX: usize = 64;
 /// Paths in one call: a tool that moves a folder's files names a few hundred. Bounds the work of one call.
 pub const PATHS_PER_CALL_MAX: usize = 256;
+/// Steps of judging one call's paths, of about two nanoseconds: a few hundred ordinary paths and full lists of globs take
+/// a tenth of them.
+pub const PATH_STEPS_MAX: u64 = 25_000_000;
+/// Steps of reading one byte of a path: it is decoded, taken apart and folded, for each place that it may start at.
+const READ_BYTE_STEPS: usize = 16;
+/// Steps of putting one name to one part of a glob, and of one search in it.
+const NAME_STEPS: usize = 8;
+const SEARCH_STEPS: usize = 24;
 /// Rounds of percent-decoding: a path that still changes after them was made to deceive.
 const DECODE_ROUNDS_MAX: usize = 4;
 
@@ -92,7 +103,13 @@ pub enum PathInvalid {
     /// `..` beyond where it starts.
     #[error("climbs above where it starts")]
     Climbs,
-    /// `~`, `C:x`, `file://host/…`, `\\?\…`: where it starts is not known here.
+    /// A letter that is a variant of a plain one, or dots between which letters stand that nobody sees.
+    #[error("has a letter that is another spelling of a plain one")]
+    Variant,
+    /// More than [`PATH_STEPS_MAX`].
+    #[error("takes more work to judge than one call may ask for")]
+    Work,
+    /// `~`, `C:x`, `file://host/…`, `\\?\…`, a URL with more than a path: where it starts is not known here.
     #[error("starts at a place that is not known here")]
     Start,
 }
@@ -111,12 +128,19 @@ pub struct Normal {
 /// # Errors
 /// Any reading that is none.
 pub fn normalise(text: &str) -> Result<Vec<Normal>, PathInvalid> {
+    readings(text, &mut Work::whole())
+}
+
+fn readings(text: &str, work: &mut Work) -> Result<Vec<Normal>, PathInvalid> {
     if text.len() > PATH_BYTES_MAX {
         return Err(PathInvalid::TooLong);
     }
     let mut readings = Vec::new();
     let mut text = text.to_owned();
     for _ in 0..=DECODE_ROUNDS_MAX {
+        if !work.take(text.len() * READ_BYTE_STEPS) {
+            return Err(PathInvalid::Work);
+        }
         let slashes = text.replace('\\', "/");
         let letters = (drive_of(&text).is_none()).then_some(&text);
         for reading in letters.into_iter().chain([&slashes]) {
@@ -167,6 +191,9 @@ fn read(text: &str) -> Result<Normal, PathInvalid> {
     if text.chars().any(char::is_control) {
         return Err(PathInvalid::Control);
     }
+    if text.chars().any(letters::is_variant) {
+        return Err(PathInvalid::Variant);
+    }
     let text = without_scheme(text)?;
     if text.starts_with('~') || text.starts_with("//?/") || text.starts_with("//./") {
         return Err(PathInvalid::Start);
@@ -182,6 +209,7 @@ fn read(text: &str) -> Result<Normal, PathInvalid> {
                     return Err(PathInvalid::Climbs);
                 }
             }
+            name if is_dots(name) => return Err(PathInvalid::Variant),
             name => names.push(name.to_owned()),
         }
         if names.len() > PATH_NAMES_MAX {
@@ -199,6 +227,15 @@ fn read(text: &str) -> Result<Normal, PathInvalid> {
     Ok(Normal { absolute, names })
 }
 
+/// Whether it is `.` or `..` but for letters that are not seen.
+fn is_dots(name: &str) -> bool {
+    let mut seen = name.chars().filter(|letter| !letters::is_unseen(*letter));
+    matches!(
+        (seen.next(), seen.next(), seen.next()),
+        (None, ..) | (Some('.'), None, _) | (Some('.'), Some('.'), None)
+    )
+}
+
 /// Whether a text starts with a drive's letter; and if so, whether nothing but a separator, or the end, follows.
 fn drive_of(text: &str) -> Option<bool> {
     let mut chars = text.chars();
@@ -209,13 +246,17 @@ fn drive_of(text: &str) -> Option<bool> {
     Some(chars.next().is_none_or(|next| matches!(next, '/' | '\\')))
 }
 
-/// `file:` URLs of this host name a path; those of another one name nothing here.
+/// `file:` URLs of this host name a path; those of another one, or with a query or a fragment behind the path, name
+/// nothing here. Who reads a URL leaves out white space before it.
 fn without_scheme(text: &str) -> Result<&str, PathInvalid> {
-    let Some((scheme, rest)) = text.split_at_checked(5) else {
+    let Some((scheme, rest)) = text.trim_start().split_at_checked(5) else {
         return Ok(text);
     };
     if !scheme.eq_ignore_ascii_case("file:") {
         return Ok(text);
+    }
+    if rest.contains(['?', '#']) {
+        return Err(PathInvalid::Start);
     }
     match rest.strip_prefix("//") {
         None if rest.starts_with('/') => Ok(rest),
@@ -281,7 +322,8 @@ pub fn named<'a>(
 ) -> Result<Vec<Named<'a>>, Refused> {
     let mut found = Vec::new();
     let mut path = Vec::new();
-    collect(schemas, tool, arguments, &mut path, &mut found).map_err(|TooMany| Refused {
+    let declared = schema::declared(schemas, tool);
+    collect(&declared, arguments, &mut path, &mut found).map_err(|TooMany| Refused {
         defer: false,
         message: format!("the call names more than {PATHS_PER_CALL_MAX} paths"),
     })?;
@@ -292,15 +334,14 @@ pub fn named<'a>(
 struct TooMany;
 
 fn collect<'a>(
-    schemas: &[ToolSchema],
-    tool: &str,
+    schemas: &Declared<'_>,
     object: &'a Object,
     path: &mut Vec<String>,
     found: &mut Vec<Named<'a>>,
 ) -> Result<(), TooMany> {
     for (name, value) in object.iter() {
         path.push(name.to_owned());
-        let kinds: Vec<Kind> = schema::kinds(schemas, tool, path).collect();
+        let kinds = schemas.get(path.as_slice()).map_or(&[][..], Vec::as_slice);
         let declared = kinds.iter().filter_map(|kind| match kind {
             Kind::Path(access) => Some(*access),
             _ => None,
@@ -315,7 +356,7 @@ fn collect<'a>(
         if let Some(access) = access {
             texts(value, &mut |text| add(path, text, access, found))?;
         }
-        below(schemas, tool, value, path, found)?;
+        below(schemas, value, path, found)?;
         path.pop();
     }
     Ok(())
@@ -323,17 +364,16 @@ fn collect<'a>(
 
 /// Objects in a value, those in lists too.
 fn below<'a>(
-    schemas: &[ToolSchema],
-    tool: &str,
+    schemas: &Declared<'_>,
     value: &'a Value,
     path: &mut Vec<String>,
     found: &mut Vec<Named<'a>>,
 ) -> Result<(), TooMany> {
     match value {
-        Value::Object(inner) => collect(schemas, tool, inner, path, found),
+        Value::Object(inner) => collect(schemas, inner, path, found),
         Value::Array(items) => items
             .iter()
-            .try_for_each(|item| below(schemas, tool, item, path, found)),
+            .try_for_each(|item| below(schemas, item, path, found)),
         _ => Ok(()),
     }
 }
@@ -372,14 +412,36 @@ fn add<'a>(
 pub fn refused(rules: &PathRules, named: &[Named<'_>], workspace: Option<&str>) -> Option<Refused> {
     let lists = Lists::of(rules, workspace);
     let mut deferred = None;
+    let mut work = Work::whole();
     for path in named {
-        match lists.refused(path) {
+        match lists.refused(path, &mut work) {
             Some(refused) if refused.defer => deferred = deferred.or(Some(refused)),
             Some(refused) => return Some(refused),
             None => {}
         }
     }
     deferred
+}
+
+/// What judging a call's paths may still take.
+struct Work(u64);
+
+impl Work {
+    const fn whole() -> Work {
+        Work(PATH_STEPS_MAX)
+    }
+
+    /// Whether that many steps were left. Once they were not, none are.
+    fn take(&mut self, steps: usize) -> bool {
+        let steps = u64::try_from(steps).unwrap_or(u64::MAX);
+        let left = self.0.checked_sub(steps);
+        self.0 = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    const fn is_spent(&self) -> bool {
+        self.0 == 0
+    }
 }
 
 /// A `paths` block with its globs taken apart.
@@ -416,42 +478,61 @@ impl<'p> Lists<'p> {
         }
     }
 
-    fn refused(&self, path: &Named<'_>) -> Option<Refused> {
+    fn refused(&self, path: &Named<'_>, work: &mut Work) -> Option<Refused> {
         let argument = Field::Args(path.argument.clone());
         let deny = |why: &str| Refused {
             defer: false,
             message: format!("`{argument}` {why}"),
         };
-        let readings = match normalise(path.text) {
+        let readings = match readings(path.text, work) {
             Ok(readings) => readings,
             Err(invalid) => return Some(deny(&invalid.to_string())),
         };
         let judged: Vec<Judged> = readings.iter().map(|path| self.judged(path)).collect();
-        let hit = |globs: &[Glob<'_>]| judged.iter().any(|path| path.is_hit(globs));
+        let refused = self.refused_reading(path.access, &readings, &judged, work);
+        // What was found where not everything was looked at is not known.
+        if work.is_spent() {
+            return Some(deny(&PathInvalid::Work.to_string()));
+        }
+        match refused? {
+            Kept::No(why) => Some(deny(why)),
+            Kept::Ask => Some(Refused {
+                defer: true,
+                message: format!("`{argument}` names what `edit_protected` leaves to a person"),
+            }),
+        }
+    }
+
+    fn refused_reading(
+        &self,
+        access: Access,
+        readings: &[Normal],
+        judged: &[Judged],
+        work: &mut Work,
+    ) -> Option<Kept> {
+        let mut hit = |globs: &[Glob<'_>]| judged.iter().any(|path| path.is_hit(globs, work));
         if hit(&self.always) {
-            return Some(deny("names what no call may touch"));
+            return Some(Kept::No("names what no call may touch"));
         }
         if hit(&self.read_exclude) {
-            return Some(deny("names what `read_exclude` excludes"));
+            return Some(Kept::No("names what `read_exclude` excludes"));
         }
-        if path.access == Access::Read {
+        if access == Access::Read {
             return None;
         }
         if hit(&self.edit_deny) {
-            return Some(deny("names what `edit_deny` keeps from changes"));
+            return Some(Kept::No("names what `edit_deny` keeps from changes"));
         }
-        let allowed = |path: &Normal| self.allows(path);
-        if !self.edit_allow.is_empty() && !readings.iter().all(allowed) {
-            return Some(deny("names what lies outside of `edit_allow`"));
+        let protected = hit(&self.edit_protected);
+        let mut allowed = |path: &Normal| self.allows(path, work);
+        if !self.edit_allow.is_empty() && !readings.iter().all(&mut allowed) {
+            return Some(Kept::No("names what lies outside of `edit_allow`"));
         }
-        hit(&self.edit_protected).then(|| Refused {
-            defer: true,
-            message: format!("`{argument}` names what `edit_protected` leaves to a person"),
-        })
+        protected.then_some(Kept::Ask)
     }
 
     fn judged(&self, path: &Normal) -> Judged {
-        let fold_all = |names: &[String]| names.iter().map(|name| fold(name)).collect();
+        let fold_all = |names: &[String]| names.iter().map(|name| Folded::of(name)).collect();
         let workspace = self.workspace.as_deref();
         let names = path.names.as_slice();
         Judged {
@@ -467,7 +548,7 @@ impl<'p> Lists<'p> {
         }
     }
 
-    fn allows(&self, path: &Normal) -> bool {
+    fn allows(&self, path: &Normal, work: &mut Work) -> bool {
         self.edit_allow.iter().any(|glob| {
             let names = match (glob.absolute, path.absolute, &self.workspace) {
                 (true, true, _) | (false, false, _) => Some(path.names.clone()),
@@ -480,28 +561,76 @@ impl<'p> Lists<'p> {
                     .map(<[String]>::to_vec),
                 (_, _, None) => None,
             };
-            names.is_some_and(|names| matches(&glob.names, &names))
+            names.is_some_and(|names| matches(&glob.names, &names, work))
         })
     }
+}
+
+/// Why a reading is kept from a call.
+enum Kept {
+    /// Denied, in words.
+    No(&'static str),
+    /// A person decides.
+    Ask,
 }
 
 /// A reading of a path as the refusing lists see it, folded.
 struct Judged {
     /// Where that is known.
-    from_root: Option<Vec<String>>,
+    from_root: Option<Vec<Folded>>,
     /// Below the workspace, where it lies there.
-    local: Vec<String>,
+    local: Vec<Folded>,
+}
+
+/// A name as a forgiving file system takes it: whole, and without what follows a `:`.
+struct Folded {
+    whole: String,
+    cut: Option<String>,
+}
+
+/// A name that a part of a glob may stand for.
+trait Name {
+    /// Whether it does, in any of its readings.
+    fn is_of(&self, part: &str, work: &mut Work) -> bool;
+}
+
+impl Name for String {
+    fn is_of(&self, part: &str, work: &mut Work) -> bool {
+        name_matches(part, self, work)
+    }
+}
+
+impl Name for Folded {
+    fn is_of(&self, part: &str, work: &mut Work) -> bool {
+        let cut = self.cut.as_deref();
+        name_matches(part, &self.whole, work)
+            || cut.is_some_and(|cut| name_matches(part, cut, work))
+    }
+}
+
+impl Folded {
+    fn of(name: &str) -> Folded {
+        // A drive alone is not cut: its letter is no name.
+        let (cut, _) = match drive_of(name) {
+            Some(true) => (name, ""),
+            _ => name.split_once(':').unwrap_or((name, "")),
+        };
+        Folded {
+            whole: fold(name),
+            cut: (!cut.is_empty() && cut.len() < name.len()).then(|| fold(cut)),
+        }
+    }
 }
 
 impl Judged {
     /// A glob that starts at the root speaks of a relative path where it is known to start there; where nobody knows, it
     /// may.
-    fn is_hit(&self, globs: &[Glob<'_>]) -> bool {
+    fn is_hit(&self, globs: &[Glob<'_>], work: &mut Work) -> bool {
         globs
             .iter()
             .any(|glob| match (&self.from_root, glob.absolute) {
-                (_, false) => matches(&glob.names, &self.local),
-                (Some(names), true) => matches(&glob.names, names),
+                (_, false) => matches(&glob.names, &self.local, work),
+                (Some(names), true) => matches(&glob.names, names, work),
                 (None, true) => true,
             })
     }
@@ -529,20 +658,16 @@ impl<'p> Glob<'p> {
     }
 }
 
-/// A name as a forgiving file system takes it: in either case, without what it drops: dots and spaces at the end, what
-/// follows a `:`, letters that are not shown.
+/// In either case, without what a forgiving file system drops: dots and white space at the end, letters that are not
+/// seen.
 fn fold(name: &str) -> String {
-    let unseen = |letter: &char| !matches!(*letter, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-    let name = match drive_of(name) {
-        Some(_) => name,
-        None => name.split(':').next().unwrap_or(name),
+    let folded: String = if name.is_ascii() {
+        name.to_ascii_lowercase()
+    } else {
+        let seen = name.chars().filter(|letter| !letters::is_unseen(*letter));
+        seen.flat_map(letters::folded).collect()
     };
-    let folded: String = name
-        .chars()
-        .filter(unseen)
-        .flat_map(char::to_lowercase)
-        .collect();
-    let kept = folded.trim_end_matches(['.', ' ']);
+    let kept = folded.trim_end_matches(|letter: char| letter == '.' || letter.is_whitespace());
     if kept.is_empty() {
         folded
     } else {
@@ -551,11 +676,15 @@ fn fold(name: &str) -> String {
 }
 
 /// Whether all of the names are what the glob says. `**` at its end stands for what is below and for the thing itself.
-fn matches(glob: &[Cow<'_, str>], names: &[String]) -> bool {
+/// Beyond the work that is left the answer is yes, and means nothing.
+fn matches(glob: &[Cow<'_, str>], names: &[impl Name], work: &mut Work) -> bool {
     // The last `**` that was seen, and the names that it has taken so far: going back to an earlier one gains nothing.
     let (mut at, mut name) = (0, 0);
     let mut back: Option<(usize, usize)> = None;
     loop {
+        if !work.take(1) {
+            return true;
+        }
         match (glob.get(at), names.get(name)) {
             (None, None) => return true,
             (Some(part), _) if part == "**" => {
@@ -563,7 +692,7 @@ fn matches(glob: &[Cow<'_, str>], names: &[String]) -> bool {
                 at += 1;
                 continue;
             }
-            (Some(part), Some(found)) if name_matches(part, found) => {
+            (Some(part), Some(found)) if found.is_of(part, work) => {
                 at += 1;
                 name += 1;
                 continue;
@@ -582,7 +711,10 @@ fn matches(glob: &[Cow<'_, str>], names: &[String]) -> bool {
 }
 
 /// `*` stands for any letters, none too. Each part between stars is found as early as it can be.
-fn name_matches(glob: &str, name: &str) -> bool {
+fn name_matches(glob: &str, name: &str, work: &mut Work) -> bool {
+    if !work.take(NAME_STEPS) {
+        return true;
+    }
     let mut parts = glob.split('*');
     let Some(mut rest) = name.strip_prefix(parts.next().unwrap_or_default()) else {
         return false;
@@ -591,7 +723,12 @@ fn name_matches(glob: &str, name: &str) -> bool {
         return rest.is_empty();
     };
     for part in parts {
-        let Some((_, after)) = rest.split_once(part) else {
+        let after = rest.split_once(part).map(|(_, after)| after);
+        let looked_at = rest.len() - after.map_or(0, str::len);
+        if !work.take(SEARCH_STEPS + looked_at) {
+            return true;
+        }
+        let Some(after) = after else {
             return false;
         };
         rest = after;

@@ -6,6 +6,7 @@
 use crate::json::{Object, Value};
 use crate::policy::artifact::{Argument, Field, Kind, ToolSchema};
 use crate::policy::pattern;
+use std::collections::BTreeMap;
 
 /// Characters of an argument's name that a message shows: the name may be the caller's.
 const NAME_CHARS_MAX: usize = 80;
@@ -26,16 +27,19 @@ pub fn broken(schemas: &[ToolSchema], tool: &str, arguments: &Object) -> Option<
     })
 }
 
-/// What a tool's schemas say of the argument exactly there: its kinds.
-pub(crate) fn kinds(
-    schemas: &[ToolSchema],
-    tool: &str,
-    path: &[String],
-) -> impl Iterator<Item = Kind> {
-    matching(schemas, tool)
-        .flat_map(|schema| &schema.arguments)
-        .filter(move |argument| argument.path == path)
-        .map(|argument| argument.kind)
+/// What a tool's schemas say of each argument that they declare: its kinds.
+pub(crate) type Declared<'s> = BTreeMap<&'s [String], Vec<Kind>>;
+
+/// The arguments that a tool's schemas declare: gathered once, since a call may have very many.
+pub(crate) fn declared<'s>(schemas: &'s [ToolSchema], tool: &str) -> Declared<'s> {
+    let mut declared = Declared::new();
+    for argument in matching(schemas, tool).flat_map(|schema| &schema.arguments) {
+        let kinds = declared.entry(argument.path.as_slice()).or_default();
+        if !kinds.contains(&argument.kind) {
+            kinds.push(argument.kind);
+        }
+    }
+    declared
 }
 
 pub(crate) fn matching<'s>(
