@@ -242,11 +242,9 @@ fn write_up(verdict: &Verdict<'_, '_>, attested: &Attested) -> Decision {
 fn message(verdict: &Verdict<'_, '_>, missing: &[String], attested: &Attested) -> String {
     let reason = verdict.rule.and_then(|(_, rule)| rule.reason.as_deref());
     if verdict.indeterminate {
-        let mut text = String::from("cannot tell whether a rule applies: ");
-        for (index, field) in missing.iter().take(NAMED_FIELDS_MAX).enumerate() {
-            let _ = write!(text, "{}`{field}`", if index > 0 { ", " } else { "" });
-        }
-        text.push_str(" absent or of another type");
+        let fields = named_fields(missing);
+        let mut text =
+            format!("cannot tell whether a rule applies: {fields} absent or of another type");
         if let Some(reason) = reason {
             let _ = write!(text, " ({reason})");
         }
@@ -264,6 +262,28 @@ fn message(verdict: &Verdict<'_, '_>, missing: &[String], attested: &Attested) -
         (None, Effect::Defer) => format!("no rule decides `{tool}`, and the default is defer"),
         (None, Effect::Deny) => format!("no rule decides `{tool}`, and the default is deny"),
     }
+}
+
+/// How a message names the fields that are missing.
+fn named_fields(missing: &[String]) -> String {
+    if missing.is_empty() {
+        return "a fact that is no argument of the call is".to_owned();
+    }
+    let named = missing.iter().take(NAMED_FIELDS_MAX);
+    let named: Vec<String> = named.map(|field| format!("`{field}`")).collect();
+    named.join(", ")
+}
+
+/// What an agent is told of a decision: the message and the missing fields, of which it sees those that are arguments of
+/// its own call. What else a policy looks at is shown to operators.
+pub fn shown_to_agent(message: &str, missing: &[String]) -> (String, Vec<String>) {
+    let is_own = |field: &&String| field.starts_with("args.");
+    let own: Vec<String> = missing.iter().filter(is_own).cloned().collect();
+    if own.len() == missing.len() {
+        return (message.to_owned(), own);
+    }
+    let message = message.replacen(&named_fields(missing), &named_fields(&own), 1);
+    (message, own)
 }
 
 /// Obligations combine over every rule of the winning effect that was possible.

@@ -325,7 +325,7 @@ fn an_exclusion_holds_for_names_with_a_colon_a_query_or_letters_that_are_other_s
         assert_eq!(edit(&policy, path), Effect::Deny, "{path:?}");
     }
     for path in [
-        "a:b",
+        "ab:c",
         "d/a:b.txt",
         "straße/größe.txt",
         "naïve/日本語.txt",
@@ -342,12 +342,12 @@ fn an_exclusion_holds_for_names_with_a_colon_a_query_or_letters_that_are_other_s
 /// globs with as many stars and depths as one may have. It is refused before the work is done.
 #[test]
 fn paths_that_take_too_much_work_to_judge_are_refused() {
-    let glob = |n: usize| format!("{}x{n}", "**/*a*a*a*a/".repeat(20));
+    let glob = |n: usize| format!("{}x{n:03}", "**/*a*a*a*a/".repeat(20));
     let policy = path_policy(|rules| {
         rules.read_exclude = (0..128).map(glob).collect();
         rules.edit_protected = (128..256).map(glob).collect();
     });
-    let path = format!("\"{}\"", ["a".repeat(60); 60].join("/"));
+    let path = format!("\"{}\"", vec!["a".repeat(60); 60].join("/"));
     let args = format!("{{\"paths\":[{}]}}", vec![path; 256].join(","));
     let decision = ask(&policy, "edit", &args);
     assert_eq!(
@@ -361,8 +361,8 @@ fn paths_that_take_too_much_work_to_judge_are_refused() {
     );
     // Many paths of a usual kind, and many globs, are no such thing.
     let policy = path_policy(|rules| {
-        rules.read_exclude = (0..128).map(|n| format!("data/**/*.{n}")).collect();
-        rules.edit_deny = (0..128).map(|n| format!("data/**/x{n}")).collect();
+        rules.read_exclude = (0..128).map(|n| format!("data/**/*.{n:03}")).collect();
+        rules.edit_deny = (0..128).map(|n| format!("data/**/x{n:03}")).collect();
     });
     let args = format!(
         "{{\"paths\":[{}]}}",
@@ -382,15 +382,23 @@ fn arguments_are_looked_up_among_the_declared_ones_however_many_a_call_has() {
             edit_allow: Vec::new(),
         });
         agent.schemas = (0..4_096)
-            .map(|n| ToolSchema {
-                pattern: "*".to_owned(),
-                arguments: vec![argument(&format!("a{n}"), Kind::Path(Access::Edit), false)],
+            .map(|n: usize| ToolSchema {
+                pattern: if n == 0 {
+                    "edit".to_owned()
+                } else {
+                    format!("x{n:04}/*")
+                },
+                arguments: vec![argument(
+                    &format!("a{n:04}"),
+                    Kind::Path(Access::Edit),
+                    false,
+                )],
                 closed: false,
             })
             .collect();
     });
     let members: Vec<String> = (0..60_000).map(|n| format!("\"b{n}\":1")).collect();
-    let args = format!("{{{},\"a4095\":\".env\"}}", members.join(","));
+    let args = format!("{{{},\"a0000\":\".env\"}}", members.join(","));
     assert_eq!(ask(&policy, "edit", &args).code, Some(Code::PathDenied));
 }
 
@@ -495,6 +503,45 @@ fn arguments_are_paths_by_their_schema_or_by_their_name_at_any_depth() {
 }
 
 // ---- redaction ------------------------------------------------------------------------------------------------------
+
+/// The attack: `card.number` was hidden, and stood in the record under a key that has the dot in it.
+#[test]
+fn a_redacted_argument_is_hidden_under_its_joined_name_and_with_white_space_around_it() {
+    let policy = policy(Mode::Enforce, |agent| {
+        agent.redactions = vec![Redaction {
+            pattern: "*".to_owned(),
+            paths: vec![names("card.number"), names("secret")],
+        }];
+        let field = |path: &[&str]| Field::Args(strings(path));
+        agent.fields = vec![
+            field(&["card.number"]),
+            field(&["card", " number"]),
+            field(&["secret "]),
+        ];
+        agent.fields.sort_unstable();
+        agent.tests = (0..3)
+            .map(|field| Test {
+                field,
+                ask: Ask::Has,
+            })
+            .collect();
+        agent.rules = vec![rule(
+            RuleEffect::Permit,
+            &[Op::Test(0), Op::Test(1), Op::And, Op::Test(2), Op::And],
+        )];
+    });
+    let args = format!(
+        r#"{{"card.number":"{SECRET}","card . Number":"{SECRET}","card":{{" number":"{SECRET}"}},"secret ":"{SECRET}","card.name":"x"}}"#
+    );
+    let decision = ask(&policy, "pay", &args);
+    assert_eq!(decision.effect, Effect::Permit);
+    let shown = &decision.redacted.as_ref().unwrap().arguments;
+    assert!(
+        !shown.contains(SECRET) && shown.contains("\"x\""),
+        "{shown}"
+    );
+    assert!(!format!("{:?}", decision.inputs).contains(SECRET));
+}
 
 const SECRET: &str = "hunter2";
 

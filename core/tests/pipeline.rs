@@ -571,6 +571,45 @@ fn every_walk_through_a_long_value_is_taken_from_the_budget() {
     assert_eq!((short.0.effect, short.1), (Effect::Permit, 1_000));
 }
 
+/// The attack: globs of stars only, put to very many short texts, took a search for each star and one step for each text;
+/// members of large objects took one for each letter.
+#[test]
+fn globs_of_many_stars_and_members_of_large_objects_are_counted_at_what_they_take() {
+    let list = format!("[{}\"\"]", "\"\",".repeat(200_000));
+    let asks = (0..100).map(|n| Ask::AnyGlob(format!("{}x{n}", "*".repeat(1_000))));
+    let (decision, told) = searched(&asking(RuleEffect::Deny, asks), &list);
+    assert_eq!((decision.code, told), (Some(Code::Indeterminate), 0));
+    let text = format!("\"{}\"", "z".repeat(20_000));
+    let asks = (0..1_000).map(|n| Ask::Glob(Glob::Text, format!("{}x{n}", "*z".repeat(1_500))));
+    let (decision, told) = searched(&asking(RuleEffect::Deny, asks), &text);
+    assert_eq!(decision.code, Some(Code::Indeterminate));
+    assert!(told < 1_000, "{told}");
+    // Short globs on short texts are as many as there are.
+    let asks = (0..1_000).map(|n| Ask::Glob(Glob::Text, format!("*/x{n}/*.rs")));
+    assert_eq!(
+        searched(&asking(RuleEffect::Deny, asks), "\"src/a.rs\"").1,
+        1_000
+    );
+}
+
+/// The attack: what else a policy looks at was told to the agent.
+#[test]
+fn an_agent_is_told_of_missing_fields_only_where_they_are_its_own_arguments() {
+    use faramesh_core::pipeline::shown_to_agent;
+    let message = "cannot tell whether a rule applies: `args.a`, `enforcement.landlock` absent or of another type (why)";
+    let missing = ["args.a".to_owned(), "enforcement.landlock".to_owned()];
+    let (shown, own) = shown_to_agent(message, &missing);
+    assert_eq!(own, ["args.a"]);
+    assert_eq!(
+        shown,
+        "cannot tell whether a rule applies: `args.a` absent or of another type (why)"
+    );
+    let message =
+        "cannot tell whether a rule applies: `enforcement.landlock` absent or of another type";
+    let (shown, own) = shown_to_agent(message, &missing[1..]);
+    assert!(own.is_empty() && !shown.contains("landlock"), "{shown}");
+}
+
 /// The law behind the journal: what a decision read is what it rests on, the budget included.
 #[test]
 fn a_decision_beyond_its_budget_is_made_again_from_its_inputs_alone() {

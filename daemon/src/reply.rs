@@ -7,9 +7,11 @@
 use crate::engine::Refusal;
 use crate::journal::{Committed, CommittedParts, RuleShown};
 use faramesh_core::decision::{Effect, Resolution};
+use faramesh_core::pipeline;
 use faramesh_proto::v1;
 
-/// For whom a reply is: an agent sees the rule only where policy reveals it.
+/// For whom a reply is: an agent sees the rule only where policy reveals it, and of what is missing only
+/// its own arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
     /// Whoever asks on an agent's socket.
@@ -36,12 +38,16 @@ pub fn committed(committed: Committed, audience: Audience) -> v1::GovernReply {
     let rule = decided
         .rule
         .filter(|rule| rule.revealed || audience == Audience::Operator);
+    let (message, missing) = match audience {
+        Audience::Operator => (decided.message, decided.missing),
+        Audience::Agent => pipeline::shown_to_agent(&decided.message, &decided.missing),
+    };
     v1::GovernReply {
         effect: wire_effect(decided.effect).into(),
         code: decided
             .code
             .map_or(String::new(), |code| code.as_str().to_owned()),
-        message: decided.message,
+        message,
         resolution: wire_resolution(&decided.resolution, rule.as_ref()),
         receipt: Some(v1::Receipt {
             record,
@@ -50,7 +56,7 @@ pub fn committed(committed: Committed, audience: Audience) -> v1::GovernReply {
             checkpoint: note.as_ref().to_owned(),
             args_salt: decided.args_salt.to_vec(),
         }),
-        missing: decided.missing,
+        missing,
         rule: rule.map(|rule| v1::RuleRef {
             number: rule.number,
             text: rule.text.as_ref().to_owned(),

@@ -44,6 +44,12 @@ impl Truth {
 
 /// Bytes of a text whose characters are counted in one step: many at once.
 const COUNTED_BYTES_PER_STEP: usize = 16;
+/// Steps of an element of a list or object, besides its bytes.
+const ELEMENT_STEPS: usize = 4;
+/// Steps of looking for a name in an object: among very many the search waits for memory.
+const MEMBER_STEPS: usize = 32;
+/// Steps of a part of a glob, besides the bytes that it takes of the text: a search is made ready for each.
+const GLOB_PART_STEPS: usize = 24;
 /// Steps of looking for one argument in a schema.
 const SCHEMA_ARGUMENT_STEPS: usize = 4;
 /// Steps of an operation on numbers of up to 18 digits that lie near each other, and on others, of up to a thousand.
@@ -443,27 +449,42 @@ fn simple(ask: &Ask, operand: &Operand<'_>, budget: &mut Budget) -> Option<Truth
         (Ask::StartsWith(head), Operand::String(text)) => Truth::of(starts(text, head, budget)?),
         (Ask::EndsWith(tail), Operand::String(text)) => Truth::of(ends(text, tail, budget)?),
         (Ask::Glob(glob, pattern), Operand::String(text)) => {
-            budget.take(walk(operand))?;
+            budget.take(globs_walk(globs::parts(pattern), text))?;
             Truth::of(globs::matches(*glob, pattern, text))
         }
-        (Ask::AnyGlob(pattern), Operand::Array(items)) => some(items, |item| {
-            budget.take(walk(&item))?;
-            Some(match item {
-                Operand::String(text) => Truth::of(globs::text(pattern, text)),
-                _ => Truth::Maybe,
-            })
-        })?,
+        (Ask::AnyGlob(pattern), Operand::Array(items)) => {
+            let parts = globs::parts(pattern);
+            some(items, |item| {
+                Some(match item {
+                    Operand::String(text) => {
+                        budget.take(globs_walk(parts, text))?;
+                        Truth::of(globs::text(pattern, text))
+                    }
+                    _ => {
+                        budget.take(ELEMENT_STEPS)?;
+                        Truth::Maybe
+                    }
+                })
+            })?
+        }
         (Ask::IsTrue, Operand::Bool(value)) => Truth::of(*value),
         _ => Truth::Maybe,
     })
 }
 
-/// Steps of a walk through a value that is no list or object: its bytes, and one.
+/// Steps of a walk through a value that is no list or object.
 const fn walk(operand: &Operand<'_>) -> usize {
     match operand {
-        Operand::String(text) => text.len() + 1,
-        _ => 1,
+        Operand::String(text) => text.len() + ELEMENT_STEPS,
+        _ => ELEMENT_STEPS,
     }
+}
+
+/// Steps of putting a text to a glob: parts that are not empty take a byte each, so no more of them are looked for than
+/// the text has bytes; empty ones take none.
+fn globs_walk(parts: globs::Parts, text: &str) -> usize {
+    let looked_for = parts.filled.min(text.len()) + parts.empty + 1;
+    text.len() + ELEMENT_STEPS + looked_for * GLOB_PART_STEPS
 }
 
 fn starts(text: &str, head: &str, budget: &mut Budget) -> Option<bool> {
@@ -603,7 +624,7 @@ fn same(a: &Operand<'_>, b: &Operand<'_>, budget: &mut Budget) -> Option<Truth> 
 fn same_objects(a: &Object, b: &Object, budget: &mut Budget) -> Option<Truth> {
     let (mut truth, mut common) = (Truth::Yes, 0);
     for (key, value) in a.iter() {
-        budget.take(key.len() + 1)?;
+        budget.take(key.len() + MEMBER_STEPS)?;
         let Some(other) = b.get(key) else {
             truth = truth.min(Truth::Maybe);
             continue;

@@ -141,7 +141,7 @@ fn write_object(
         }
         write_string(name, out);
         out.push(':');
-        let below: Vec<Rest<'_>> = paths.iter().filter_map(|path| path.below(name)).collect();
+        let below: Vec<Rest<'_>> = paths.iter().flat_map(|path| path.below(name)).collect();
         write_value(value, &below, out, names);
     }
     out.push('}');
@@ -172,13 +172,29 @@ fn write_value(value: &Value, paths: &[Rest<'_>], out: &mut String, names: &mut 
 }
 
 impl<'p> Rest<'p> {
-    /// Names are the same in either case: to hide too much costs nothing but text.
-    fn below(&self, name: &str) -> Option<Rest<'p>> {
-        let (first, rest) = self.rest.split_first()?;
-        let path = self.path;
-        first
-            .eq_ignore_ascii_case(name)
-            .then_some(Rest { path, rest })
+    /// What is left below a member. Names are the same in either case and whatever white space is around them, and one
+    /// member's name may be several joined by dots: to hide too much costs nothing but text.
+    fn below(&self, name: &str) -> Vec<Rest<'p>> {
+        let (mut name, mut rest, path) = (name.trim(), self.rest, self.path);
+        let mut below = Vec::new();
+        while let Some((first, behind)) = rest.split_first() {
+            let first = first.trim();
+            let Some((head, tail)) = name.split_at_checked(first.len()) else {
+                break;
+            };
+            if !head.eq_ignore_ascii_case(first) {
+                break;
+            }
+            let tail = tail.trim_start();
+            if tail.is_empty() {
+                below.push(Rest { path, rest: behind });
+            }
+            let Some(tail) = tail.strip_prefix('.') else {
+                break;
+            };
+            (name, rest) = (tail.trim_start(), behind);
+        }
+        below
     }
 }
 
@@ -190,10 +206,19 @@ fn shown(path: &[String]) -> String {
 
 /// Whether what is read there is hidden, is part of it, or has it as a part.
 fn touches(path: &[String], hidden: &[&[String]]) -> bool {
+    let path = spelled(&path.join("."));
     hidden.iter().any(|hidden| {
-        let mut names = path.iter().zip(*hidden);
-        names.all(|(a, b)| a.eq_ignore_ascii_case(b))
+        let hidden = spelled(&hidden.join("."));
+        path.iter().zip(&hidden).all(|(a, b)| a == b)
     })
+}
+
+/// The names of a path in one spelling: `Card. number`, `card.number` and `"card.number"` are the same.
+fn spelled(path: &str) -> Vec<String> {
+    let is_around = |letter: char| letter == '"' || letter.is_whitespace();
+    path.split('.')
+        .map(|name| name.trim_matches(is_around).to_ascii_lowercase())
+        .collect()
 }
 
 /// Whether one path lies in the other.
@@ -219,9 +244,9 @@ fn is_hidden(field: &Field, agent: &AgentPolicy, hidden: &[&[String]]) -> bool {
 
 /// Whether an input that no field stands for shows a hidden argument.
 fn is_named(input: &str, hidden: &[String]) -> bool {
-    let name = Field::Args(hidden.to_vec()).to_string();
-    input.get(..name.len()).is_some_and(|head| {
-        let rest = input.get(name.len()..).unwrap_or_default();
-        head.eq_ignore_ascii_case(&name) && (rest.is_empty() || rest.starts_with('.'))
-    })
+    let (input, hidden) = (spelled(input), spelled(&hidden.join(".")));
+    let (root, names) = input
+        .split_first()
+        .map_or(("", &[][..]), |(root, names)| (root, names));
+    root == "args" && names.starts_with(&hidden)
 }
