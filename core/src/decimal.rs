@@ -150,7 +150,8 @@ impl Decimal {
         }
     }
 
-    const fn is_negative(&self) -> bool {
+    /// Whether it is below zero.
+    pub const fn is_negative(&self) -> bool {
         match &self.0 {
             Form::Small { mantissa, .. } => *mantissa < 0,
             Form::Big(big) => big.negative,

@@ -126,6 +126,33 @@ fn argument(path: &str, kind: Kind, required: bool) -> Argument {
     }
 }
 
+// ---- doors -----------------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_rule_about_a_door_demands_that_door() {
+    let demands = |ask: Ask| {
+        let policy = policy(Mode::Enforce, |agent| {
+            agent.fields = vec![Field::Door];
+            agent.tests = vec![Test { field: 0, ask }];
+            agent
+                .rules
+                .insert(0, rule(RuleEffect::DenyHard, &[Op::Test(0)]));
+        });
+        let doors = policy.artifact().requires.iter();
+        let doors = doors.filter(|name| name.starts_with("door."));
+        doors.cloned().collect::<Vec<_>>()
+    };
+    let text = |text: &str| Literal::String(text.to_owned());
+    assert_eq!(demands(Ask::Equals(text("egress"))), ["door.egress"]);
+    assert_eq!(demands(Ask::Equals(text("govern"))), ["door.govern"]);
+    assert_eq!(
+        demands(Ask::In(vec![text("hook"), text("mcp")])),
+        ["door.hook", "door.mcp"]
+    );
+    assert_eq!(demands(Ask::StartsWith("e".to_owned())), ["door.any"]);
+    assert!(demands(Ask::Has).is_empty());
+}
+
 // ---- schemas --------------------------------------------------------------------------------------------------------
 
 #[test]
@@ -134,8 +161,11 @@ fn a_call_that_is_not_as_its_schema_says_is_no_call_and_the_argument_is_named() 
         pattern: "stripe/*".to_owned(),
         arguments: vec![
             argument("amount", Kind::Money, true),
+            argument("bytes", Kind::Size, false),
             argument("file", Kind::Path(Access::Read), false),
+            argument("shift", Kind::Number, false),
             argument("to.domain", Kind::Text, false),
+            argument("wait", Kind::Duration, false),
         ],
         closed: true,
     };
@@ -146,6 +176,10 @@ fn a_call_that_is_not_as_its_schema_says_is_no_call_and_the_argument_is_named() 
             (r#"{"amount":null}"#, "`args.amount` is required"),
             (r#"{"amount":"80"}"#, "`args.amount` is text"),
             (r#"{"amount":1,"file":7}"#, "`args.file` is a number"),
+            (r#"{"amount":-100000}"#, "`args.amount` is below zero"),
+            (r#"{"amount":-1e-9}"#, "`args.amount` is below zero"),
+            (r#"{"amount":1,"wait":-1}"#, "`args.wait` is below zero"),
+            (r#"{"amount":1,"bytes":-1}"#, "`args.bytes` is below zero"),
             (
                 r#"{"amount":1,"to":{"domain":[]}}"#,
                 "`args.to.domain` is a list",
@@ -165,6 +199,7 @@ fn a_call_that_is_not_as_its_schema_says_is_no_call_and_the_argument_is_named() 
         }
         for args in [
             r#"{"amount":80}"#,
+            r#"{"amount":-0,"shift":-5}"#,
             r#"{"amount":0,"to":{"domain":"x"},"note":null}"#,
         ] {
             assert_eq!(
@@ -477,6 +512,24 @@ fn the_lists_of_a_paths_block_deny_defer_and_allow() {
     assert_eq!(edit(&policy, "src/a.rs"), Effect::Deny);
 }
 
+/// Texts of the tool `edit`.
+fn with_schema(texts: &[&str]) -> Policy {
+    policy(Mode::Enforce, |agent| {
+        agent.paths = Some(PathRules {
+            read_exclude: Vec::new(),
+            edit_deny: strings(&["locked"]),
+            edit_protected: Vec::new(),
+            edit_allow: Vec::new(),
+        });
+        let arguments = texts.iter().map(|name| argument(name, Kind::Text, false));
+        agent.schemas = vec![ToolSchema {
+            pattern: "edit".to_owned(),
+            arguments: arguments.collect(),
+            closed: false,
+        }];
+    })
+}
+
 #[test]
 fn arguments_are_paths_by_their_schema_or_by_their_name_at_any_depth() {
     let policy = path_policy(|rules| rules.edit_deny = strings(&["locked"]));
@@ -484,6 +537,16 @@ fn arguments_are_paths_by_their_schema_or_by_their_name_at_any_depth() {
     for (args, effect) in [
         (r#"{"files":["a","locked"]}"#, Effect::Deny),
         (r#"{"options":[{"Destination":"x/locked"}]}"#, Effect::Deny),
+        (r#"{"target_file":"locked"}"#, Effect::Deny),
+        (r#"{"newPath":"locked"}"#, Effect::Deny),
+        (r#"{"notebook_path":"locked"}"#, Effect::Deny),
+        (r#"{"pathname":"locked"}"#, Effect::Deny),
+        (r#"{"cwd":"locked"}"#, Effect::Deny),
+        (r#"{"resourceUri":"file:///w/locked"}"#, Effect::Deny),
+        (r#"{"file":{"name":"locked"}}"#, Effect::Deny),
+        (r#"{"files":[{"to":[{"at":["locked"]}]}]}"#, Effect::Deny),
+        (r#"{"profile":"locked"}"#, Effect::Permit),
+        (r#"{"filed":"locked"}"#, Effect::Permit),
         (r#"{"text":"locked"}"#, Effect::Permit),
         (r#"{"path":7}"#, Effect::Permit),
     ] {
@@ -498,6 +561,10 @@ fn arguments_are_paths_by_their_schema_or_by_their_name_at_any_depth() {
         ask(&policy, "read", r#"{"target":".env"}"#).code,
         Some(Code::PathDenied)
     );
+    // What a schema declares in a path by its name is what it says there.
+    let declared = with_schema(&["file.mode"]);
+    let args = r#"{"file":{"mode":"locked"}}"#;
+    assert_eq!(answer(&declared, &state, None, args).0, Effect::Permit);
     let many = format!(r#"{{"paths":[{}]}}"#, vec!["\"a\""; 257].join(","));
     assert_eq!(answer(&policy, &state, None, &many), (Effect::Deny, true));
 }
@@ -843,6 +910,7 @@ fn an_absent_summand_makes_the_sum_maybe_for_as_long_as_it_lies_in_the_window() 
         r#"{"amount":"5"}"#,
         r#"{"amount":1e21}"#,
         r#"{"amount":1e-9}"#,
+        r#"{"amount":-100000}"#,
     ] {
         let mut journal = Journal::new();
         journal.take(at(0), &activation(&policy, 1));
@@ -856,6 +924,27 @@ fn an_absent_summand_makes_the_sum_maybe_for_as_long_as_it_lies_in_the_window() 
             Effect::Permit
         );
     }
+}
+
+#[test]
+fn a_negative_amount_in_an_older_record_makes_no_room_in_a_sum() {
+    let policy = policy(Mode::Enforce, counting);
+    let mut journal = Journal::new();
+    journal.take(at(0), &activation(&policy, 1));
+    journal.take(at(0), &session("", &[]));
+    let asked = call(Some("s1"), "pay/x", r#"{"amount":-100000}"#);
+    let decision = ask_at(&policy, &journal.live, &asked, at(5));
+    let mut recorded = body(&asked, decision, &policy);
+    if let Body::Decision(recorded) = &mut recorded {
+        recorded.effects.retain(|(name, _)| name != SUM);
+        recorded
+            .effects
+            .push((SUM.to_owned(), Some(Decimal::from(-100_000))));
+        recorded.effects.sort_by(|(a, _), (b, _)| a.cmp(b));
+    }
+    journal.take(at(5), &recorded);
+    let counted = journal.live.counted(Some("s1"), SUM, None, at(6));
+    assert_eq!(counted, None);
 }
 
 #[test]
@@ -1010,7 +1099,7 @@ fn slow(past: &Past, name: &str, window_ms: Option<u64>, now: u64) -> Option<i64
     let mut sum = 0;
     for (_, amount, effect) in within {
         sum += match (name, effect) {
-            (SUM, Effect::Permit) => (*amount)?,
+            (SUM, Effect::Permit) => (*amount).filter(|amount| *amount >= 0)?,
             ("count pay/*", Effect::Permit) | ("denials", Effect::Deny) => 1,
             _ => 0,
         };

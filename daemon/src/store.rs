@@ -30,6 +30,8 @@ pub const CAPABILITIES: &[&str] = &[
     capabilities::CONDITIONS_ENFORCEMENT,
     capabilities::CONDITIONS_SESSION,
     capabilities::CONDITIONS_TIME,
+    capabilities::DOOR_GOVERN,
+    capabilities::DOOR_PROBE,
     capabilities::NOTIFY_RECORDED,
     capabilities::RULES,
     capabilities::PROFILE_MINIMAL,

@@ -272,7 +272,7 @@ pub enum ExprKind {
         arguments: Vec<CallArgument>,
     },
     /// A tool, a pattern, or a tool and a field behind it, as written: `stripe/refund.amount`, `shell/*`, `*`. Stands only
-    /// as an argument of a call. A tool that has none of `/ : *` reads as a [`ExprKind::Name`]: the function knows.
+    /// as an argument of a call, with the quotes in `"stripe.refund".amount`. A tool that has none of `/ : *` reads as a [`ExprKind::Name`]: the function knows.
     ToolPath(String),
     /// Was reported.
     Bad,

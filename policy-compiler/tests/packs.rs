@@ -213,6 +213,8 @@ fn a_pack_brings_no_agents_and_nothing_that_is_not_a_packs() {
         "pack \"x\" { version = \"1.2.0\" default permit }\n",
         "pack \"x\" { version = \"1.2.0\" permti x }\n",
         "pack \"x\" { version = \"1.2.0\" parameter p: colour }\n",
+        "pack \"x\" { version = \"1.2.0\" parameter amount: money = $5 }\n",
+        "pack \"x\" { version = \"1.2.0\" var home \"EUR\" permit x if cur == home }\n",
         "pack \"x\" { version = \"1.2.0\" parameter p: money = \"x\" }\n",
         "",
     ] {
@@ -224,6 +226,22 @@ fn a_pack_brings_no_agents_and_nothing_that_is_not_a_packs() {
             "{text}: {found:?}"
         );
     }
+}
+
+#[test]
+fn no_name_of_the_consumer_reaches_into_a_signed_pack() {
+    let text = "pack \"x\" { version = \"1.2.0\" deny! pay if cur == home permit pay if cur in [\"USD\"] }\n";
+    let pack = signed(text, NAME, "1.2.0", "registry.example/policies", 1);
+    let folder = Folder(BTreeMap::from([(format!("{NAME}@1.2.0"), pack)]));
+    let agents = |body: &str| {
+        let (artifact, _, shown) = compiled(&policy(body), &folder);
+        artifact.unwrap_or_else(|| panic!("{shown}")).agents
+    };
+    let plain = agents("  use refunds\n  deny own if cur == \"EUR\"");
+    let captured = agents("  var home \"EUR\"\n  use refunds\n  deny own if cur == home");
+    assert_eq!(plain[0].fields, captured[0].fields);
+    assert_eq!(plain[0].tests, captured[0].tests);
+    assert_eq!(plain[0].rules[0], captured[0].rules[0]);
 }
 
 #[test]

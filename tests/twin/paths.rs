@@ -22,23 +22,22 @@ const ALWAYS: &[&str] = &[
     "node_modules/**",
 ];
 
-/// Names of arguments that are paths, and count as changed, where no schema says what they are.
-const BY_NAME: &[&str] = &[
-    "dest",
-    "destination",
-    "dir",
-    "directory",
-    "dst",
-    "file",
-    "file_path",
-    "filename",
-    "filepath",
-    "files",
-    "path",
-    "paths",
-    "source",
-    "src",
-];
+/// Whether an argument is a path by its name, and counts as changed, where no schema says what it is.
+fn by_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    match name.as_str() {
+        "cwd" | "dest" | "destination" | "dst" | "source" | "src" => return true,
+        _ => {}
+    }
+    let singular = name.strip_suffix('s').unwrap_or(&name);
+    if singular.ends_with("profile") || name.ends_with("jsonpath") || name.ends_with("xpath") {
+        return false;
+    }
+    let one = ["path", "file", "dir", "uri", "filename", "pathname"];
+    one.iter().any(|end| singular.ends_with(end))
+        || name.ends_with("directory")
+        || name.ends_with("directories")
+}
 
 /// Bytes and names of a path, paths in a call, rounds of decoding.
 const BYTES_MAX: usize = 4_096;
@@ -57,6 +56,7 @@ pub(crate) fn judge(agent: &Agent, question: &Question<'_>, answer: &mut Answer)
         question.tool,
         &mut Vec::new(),
         question.args,
+        false,
         &mut named,
     );
     let workspace = question.workspace();
@@ -76,25 +76,26 @@ pub(crate) fn judge(agent: &Agent, question: &Question<'_>, answer: &mut Answer)
     }
 }
 
-/// Every text that is a path, and whether the tool changes what is there.
+/// Every text that is a path, and whether the tool changes what is there. `inside`: of an argument that is one by its name.
 fn collect(
     agent: &Agent,
     tool: &str,
     at: &mut Vec<String>,
     value: &Json,
+    inside: bool,
     found: &mut Vec<(String, bool)>,
 ) {
     match value {
         Json::List(items) => {
             for item in items {
-                collect(agent, tool, at, item, found);
+                collect(agent, tool, at, item, inside, found);
             }
         }
         Json::Map(members) => {
             for (name, value) in members {
                 at.push(name.clone());
                 let kinds = schemas::kinds(agent, tool, at);
-                let known = BY_NAME.contains(&name.to_ascii_lowercase().as_str());
+                let known = inside || by_name(name);
                 let edited = match kinds.as_slice() {
                     [] => known.then_some(true),
                     kinds
@@ -109,7 +110,8 @@ fn collect(
                 if let Some(edited) = edited {
                     texts(value, edited, found);
                 }
-                collect(agent, tool, at, value, found);
+                let inside = kinds.is_empty() && known;
+                collect(agent, tool, at, value, inside, found);
                 at.pop();
             }
         }

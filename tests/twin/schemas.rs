@@ -41,12 +41,15 @@ fn argument_fits(argument: &Argument, args: &Json) -> bool {
     }
 }
 
-/// Amounts, durations and sizes are numbers in a call; a path is a text.
+/// Amounts, durations and sizes are numbers in a call, of zero or more; a path is a text.
 fn is_a(kind: &str, value: &Json) -> bool {
     match kind {
         "any" => true,
         "bool" => matches!(value, Json::Bool(_)),
-        "number" | "money" | "duration" | "size" => matches!(value, Json::Number(_)),
+        "number" => matches!(value, Json::Number(_)),
+        "money" | "duration" | "size" => {
+            matches!(value, Json::Number(number) if !number.text().starts_with('-'))
+        }
         "text" | "path" | "path.read" | "path.edit" => matches!(value, Json::Text(_)),
         "list" => matches!(value, Json::List(_)),
         "object" => matches!(value, Json::Map(_)),

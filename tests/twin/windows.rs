@@ -92,7 +92,7 @@ pub(crate) fn value(session: &Session, expr: &Expr, now: Moment) -> Option<Numbe
             path,
             window_ms,
         } => {
-            // A contribution that was absent, or no number, makes the whole unknown.
+            // A contribution that was absent, no number or below zero makes the whole unknown.
             let mut sum = Number::whole(0);
             for past in session.permits(tool, *window_ms, now) {
                 let Some(Json::Number(number)) = past.args.at(path) else {
@@ -100,7 +100,7 @@ pub(crate) fn value(session: &Session, expr: &Expr, now: Moment) -> Option<Numbe
                 };
                 if number
                     .plain()
-                    .is_none_or(|text| text.len() > SUMMAND_BYTES_MAX)
+                    .is_none_or(|text| text.len() > SUMMAND_BYTES_MAX || text.starts_with('-'))
                 {
                     return None;
                 }

@@ -47,23 +47,34 @@ pub const ALWAYS_EXCLUDED: &[&str] = &[
     "node_modules/**",
 ];
 
-/// Names of arguments that hold paths of tools whose arguments no schema declares; they count as changed.
-pub const PATH_ARGUMENTS: &[&str] = &[
-    "dest",
-    "destination",
+/// Names of arguments that hold paths where no schema declares the argument; they count as changed.
+pub const PATH_NAMES: &[&str] = &["cwd", "dest", "destination", "dst", "source", "src"];
+/// Ends of such names, in either case: `target_file`, `oldPath`, `subdir`. Each alone is such a name too.
+pub const PATH_NAME_ENDS: &[&str] = &[
     "dir",
+    "directories",
     "directory",
-    "dst",
+    "dirs",
     "file",
-    "file_path",
     "filename",
-    "filepath",
+    "filenames",
     "files",
     "path",
+    "pathname",
+    "pathnames",
     "paths",
-    "source",
-    "src",
+    "uri",
+    "uris",
 ];
+/// Words that end so and are none.
+const NO_PATH_NAME_ENDS: &[&str] = &["jsonpath", "profile", "profiles", "xpath"];
+
+/// Whether an argument that no schema declares is a path by its name.
+pub fn is_path_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let ends = |ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
+    PATH_NAMES.contains(&name.as_str()) || (ends(PATH_NAME_ENDS) && !ends(NO_PATH_NAME_ENDS))
+}
 
 /// A path in a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -310,8 +321,8 @@ pub fn check_glob(glob: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// The paths in a call's arguments: what a schema declares as one, and where no schema declares an argument, texts and
-/// lists of texts under one of [`PATH_ARGUMENTS`] at any depth.
+/// The paths in a call's arguments: what a schema declares as one, and where no schema declares an argument, every
+/// text in one that is a path by its name ([`is_path_name`]), at any depth.
 ///
 /// # Errors
 /// There are more than [`PATHS_PER_CALL_MAX`].
@@ -323,7 +334,7 @@ pub fn named<'a>(
     let mut found = Vec::new();
     let mut path = Vec::new();
     let declared = schema::declared(schemas, tool);
-    collect(&declared, arguments, &mut path, &mut found).map_err(|TooMany| Refused {
+    collect(&declared, arguments, false, &mut path, &mut found).map_err(|TooMany| Refused {
         defer: false,
         message: format!("the call names more than {PATHS_PER_CALL_MAX} paths"),
     })?;
@@ -333,9 +344,12 @@ pub fn named<'a>(
 /// More than [`PATHS_PER_CALL_MAX`].
 struct TooMany;
 
+/// Walks an object. `in_path`: it lies in an argument that is a path by its name, and so is whatever text in it no schema
+/// declares.
 fn collect<'a>(
     schemas: &Declared<'_>,
     object: &'a Object,
+    in_path: bool,
     path: &mut Vec<String>,
     found: &mut Vec<Named<'a>>,
 ) -> Result<(), TooMany> {
@@ -346,17 +360,12 @@ fn collect<'a>(
             Kind::Path(access) => Some(*access),
             _ => None,
         });
-        let by_name = PATH_ARGUMENTS
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(name));
-        let access = match declared.max() {
-            Some(access) => Some(access),
-            None => (kinds.is_empty() && by_name).then_some(Access::Edit),
-        };
+        let by_name = kinds.is_empty() && (in_path || is_path_name(name));
+        let access = declared.max().or(by_name.then_some(Access::Edit));
         if let Some(access) = access {
             texts(value, &mut |text| add(path, text, access, found))?;
         }
-        below(schemas, value, path, found)?;
+        below(schemas, value, by_name, path, found)?;
         path.pop();
     }
     Ok(())
@@ -366,14 +375,15 @@ fn collect<'a>(
 fn below<'a>(
     schemas: &Declared<'_>,
     value: &'a Value,
+    in_path: bool,
     path: &mut Vec<String>,
     found: &mut Vec<Named<'a>>,
 ) -> Result<(), TooMany> {
     match value {
-        Value::Object(inner) => collect(schemas, inner, path, found),
+        Value::Object(inner) => collect(schemas, inner, in_path, path, found),
         Value::Array(items) => items
             .iter()
-            .try_for_each(|item| below(schemas, item, path, found)),
+            .try_for_each(|item| below(schemas, item, in_path, path, found)),
         _ => Ok(()),
     }
 }

@@ -1,6 +1,7 @@
 //! `tool "x" { arg amount: money required  closed }`: what a call of a tool looks like.
 //!
-//! Checked before any rule. Every schema whose pattern matches the tool holds, and where one of them is closed, there are
+//! Checked before any rule. No money, size or duration is below zero: rules give these an upper bound, and what falls below
+//! every bound would pass it. Every schema whose pattern matches the tool holds, and where one of them is closed, there are
 //! no arguments but those that it declares. `null` is absent, as everywhere.
 
 use crate::json::{Object, Value};
@@ -58,6 +59,9 @@ fn check(argument: &Argument, arguments: &Object) -> Option<String> {
         None | Some(Value::Null) => argument
             .required
             .then(|| format!("{} is required and absent", shown(&path))),
+        Some(Value::Number(number)) if !argument.kind.may_be_negative() && number.is_negative() => {
+            Some(format!("{} is below zero", shown(&path)))
+        }
         Some(value) if is_of(argument.kind, value) => None,
         Some(value) => Some(wrong(&path, value, wanted(argument.kind))),
     }

@@ -113,7 +113,8 @@ fn added(counted: &Counted, attested: &Attested, effect: Effect) -> Option<Optio
     }
 }
 
-/// The number there, where it is one that can be summed.
+/// The number there, where it is one that can be summed. One below zero is none: it would make room in a sum that a rule
+/// bounds from above.
 fn summand(arguments: &Object, path: &[String]) -> Option<Decimal> {
     let (last, above) = path.split_last()?;
     let object = above
@@ -126,5 +127,6 @@ fn summand(arguments: &Object, path: &[String]) -> Option<Decimal> {
         return None;
     };
     let text = number.to_string();
-    (text.len() <= SUMMAND_BYTES_MAX && !text.contains('e')).then(|| number.clone())
+    let summed = text.len() <= SUMMAND_BYTES_MAX && !text.contains('e') && !number.is_negative();
+    summed.then(|| number.clone())
 }

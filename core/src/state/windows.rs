@@ -17,7 +17,7 @@ pub const CONTRIBUTIONS_MAX: usize = 4_096;
 pub const CALLERS_CONTRIBUTIONS_MAX: usize = 2 * CONTRIBUTIONS_MAX;
 
 /// What one record adds to the windows: (name, exact number, or `None` where the summed argument was absent or is no
-/// number that can be summed).
+/// number that can be summed, such as one below zero).
 pub type Effects = Vec<(String, Option<Decimal>)>;
 
 /// Since when a window is counted at all.
@@ -146,6 +146,8 @@ impl Window {
             boot_ms,
             before: self.total.clone(),
         });
+        // What would lower a sum is no contribution to it: the sum is unknown from here on.
+        let value = value.filter(|value| !value.is_negative());
         match value.and_then(|value| self.total.sum.plus(value)) {
             Some(sum) => self.total.sum = sum,
             None => self.total.absent = self.total.absent.saturating_add(1),

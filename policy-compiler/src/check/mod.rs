@@ -3,6 +3,7 @@
 //! Invariant: at most [`WIDE_RULES_MAX`] times the number of rules, so that a hundred thousand do not stop the compiler.
 
 mod absent;
+mod bounds;
 mod reach;
 mod trust;
 mod truths;
@@ -26,6 +27,8 @@ pub(crate) struct Agent<'a> {
     pub(crate) default: Effect,
     /// What `redact` hides: of which tools, which argument, and where that stands.
     pub(crate) redacted: &'a [(String, Vec<String>, Span)],
+    /// Its `paths` block.
+    pub(crate) paths: Option<Span>,
 }
 
 /// All checks of one agent's rules.
@@ -38,6 +41,8 @@ pub(crate) fn agent(agent: &Agent<'_>, diagnostics: &mut Findings) {
     absent::absent_field_denies(agent, diagnostics);
     absent::cover_hole(agent, diagnostics);
     absent::unknown_at_door(agent, diagnostics);
+    bounds::unbounded_below(agent, diagnostics);
+    bounds::paths_by_name(agent, diagnostics);
     trust::claimed(agent, diagnostics);
     trust::name_for_text(agent, diagnostics);
     trust::redacted_deferral(agent, diagnostics);

@@ -54,7 +54,7 @@ use faramesh_core::policy::artifact::{
     AgentPolicy, Artifact, Ask, Field, Kind, Mode, Op, PathRules, Rule, RuleEffect, Test,
     ToolSchema, digest, encode,
 };
-use faramesh_core::policy::paths::PATH_ARGUMENTS;
+use faramesh_core::policy::paths::{PATH_NAME_ENDS, PATH_NAMES};
 use faramesh_core::policy::{Policy, pattern};
 use serde::{Serialize, Serializer};
 use std::cell::RefCell;
@@ -926,7 +926,7 @@ impl<'p> Pair<'p> {
         if parts().any(|agent| agent.paths.is_some()) {
             let name = ["path", "file"]
                 .into_iter()
-                .chain(PATH_ARGUMENTS.iter().copied());
+                .chain(PATH_NAME_ENDS.iter().chain(PATH_NAMES).copied());
             let mut free = name.filter(|name| !arguments().any(|known| known.path == [*name]));
             match free.next() {
                 Some(name) => added.push(vec![name.to_owned()]),

@@ -395,6 +395,13 @@ impl Lowering<'_> {
             );
             return None;
         }
+        if expressions::is_everywhere(pattern) {
+            self.report(
+                Diagnostic::new(Number::ConstantCondition, "this is true of every text")
+                    .at(right.span, "it matches nothing at all too, and that is in every text")
+                    .help("an `|` with nothing on one side, or a `*`, is often why; `has` asks only whether it is there"),
+            );
+        }
         match left_side {
             Some(Operand::Field(field, kind)) if kind.may_be(&[Type::Text]) => {
                 self.push(field, Ask::Matches(pattern.clone()))

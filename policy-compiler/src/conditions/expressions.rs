@@ -130,9 +130,45 @@ fn is_empty(class: &Class) -> bool {
     }
 }
 
+/// Whether an expression that compiles matches the empty text at the start, or at the end, of every text: it then finds
+/// something in all of them. It may say no where it does, and never yes where it does not.
+pub(super) fn is_everywhere(pattern: &str) -> bool {
+    regex_syntax::parse(pattern).is_ok_and(|parsed| {
+        is_nothing(&parsed, &[Look::Start, Look::StartLF, Look::StartCRLF])
+            || is_nothing(&parsed, &[Look::End, Look::EndLF, Look::EndCRLF])
+    })
+}
+
+/// Whether it matches the empty text at a place where these looks hold.
+fn is_nothing(hir: &Hir, holds: &[Look]) -> bool {
+    match hir.kind() {
+        HirKind::Empty => true,
+        HirKind::Literal(_) | HirKind::Class(_) => false,
+        HirKind::Look(look) => holds.contains(look),
+        HirKind::Capture(capture) => is_nothing(&capture.sub, holds),
+        HirKind::Repetition(repetition) => {
+            repetition.min == 0 || is_nothing(&repetition.sub, holds)
+        }
+        HirKind::Concat(parts) => parts.iter().all(|part| is_nothing(part, holds)),
+        HirKind::Alternation(parts) => parts.iter().any(|part| is_nothing(part, holds)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn expressions_that_every_text_matches_are_found_and_no_others() {
+        for every in [
+            "", "a|", "(|a)", ".*", "^", "$", "^.*", "x*$", "(a|b?)", "a|^",
+        ] {
+            assert!(is_everywhere(every), "{every}");
+        }
+        for some in ["^$", "a", "a|b", "^a*$", r"\b", ".+", "[^/]*x", "a{1,3}"] {
+            assert!(!is_everywhere(some), "{some}");
+        }
+    }
 
     #[test]
     fn expressions_that_no_text_matches_are_found() {

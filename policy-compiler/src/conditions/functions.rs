@@ -40,6 +40,9 @@ const FUNCTIONS: &[(&str, &str)] = &[
     ("session.sum", "session.sum(tool/name.argument, window=1h)"),
 ];
 
+/// Readings of one tool and argument that a message shows.
+const READINGS_SHOWN: usize = 4;
+
 /// What a call of a function stands for.
 pub(super) enum Called {
     /// A number.
@@ -269,19 +272,7 @@ impl Lowering<'_> {
                 form,
             );
         };
-        // A tool's name may have points before its last `/`; what follows the first point behind it is the argument.
-        let from = text.rfind('/').map_or(0, |at| at + 1);
-        let point = text.get(from..).and_then(|last| last.find('.'));
-        let Some((pattern, path)) = point.and_then(|at| {
-            let (pattern, path) = text.split_at_checked(from + at)?;
-            Some((pattern.to_string(), path.get(1..)?))
-        }) else {
-            return self.called_wrongly(what.span, "it names no argument that is summed up", form);
-        };
-        let path: Vec<String> = path.split('.').map(String::from).collect();
-        if path.iter().any(String::is_empty) {
-            return self.called_wrongly(what.span, "the argument has no name", form);
-        }
+        let (pattern, path) = self.tool_and_argument(&text, what.span, form)?;
         let pattern = self.checked_tools(pattern, what.span)?;
         let kind = match self.scope.declared.argument(&pattern, &path) {
             Declares::Kind(kind) => Type::of_kind(kind),
@@ -319,6 +310,90 @@ impl Lowering<'_> {
         ))
     }
 
+    /// The two parts of `stripe/refund.amount`. A tool's name may have points too: where its end is not marked by quotes,
+    /// the agent's rules and schemas say which tool there is.
+    fn tool_and_argument(
+        &mut self,
+        text: &str,
+        span: Span,
+        form: &str,
+    ) -> Option<(String, Vec<String>)> {
+        let parted = |pattern: &str, path: &str| {
+            let path: Vec<String> = path.split('.').map(String::from).collect();
+            (pattern.to_string(), path)
+        };
+        let quoted_tool = text
+            .strip_prefix('"')
+            .and_then(|text| text.rsplit_once("\"."));
+        let readings: Vec<(String, Vec<String>)> = match quoted_tool {
+            Some((pattern, path)) => vec![parted(pattern, path)],
+            None => {
+                let from = text.rfind('/').map_or(0, |at| at + 1);
+                let points = text.match_indices('.').filter(|(at, _)| *at >= from);
+                points
+                    .filter_map(|(at, _)| Some(parted(text.get(..at)?, text.get(at + 1..)?)))
+                    .collect()
+            }
+        };
+        if readings
+            .iter()
+            .any(|(_, path)| path.iter().any(String::is_empty))
+        {
+            return self.called_wrongly(span, "the argument has no name", form);
+        }
+        let tools = &self.scope.declared.tools;
+        let among = |is: &dyn Fn(&str) -> bool| -> Vec<(String, Vec<String>)> {
+            let those = readings.iter().filter(|(pattern, _)| is(pattern));
+            those.cloned().collect()
+        };
+        let mut named = among(&|pattern| tools.has(pattern));
+        if named.is_empty() {
+            named = among(&|pattern| tools.may_mean(pattern));
+        }
+        match (readings.as_slice(), named.as_slice()) {
+            ([], _) => self.called_wrongly(span, "it names no argument that is summed up", form),
+            ([only], _) | (_, [only]) => Some(only.clone()),
+            (_, named) => {
+                let left = if named.is_empty() { &readings } else { named };
+                self.ambiguous_tool(text, left, span)
+            }
+        }
+    }
+
+    fn ambiguous_tool<T>(
+        &mut self,
+        text: &str,
+        readings: &[(String, Vec<String>)],
+        span: Span,
+    ) -> Option<T> {
+        let shown = readings.iter().take(READINGS_SHOWN).map(|(pattern, path)| {
+            format!("{} of tool {}", quoted(&path.join(".")), quoted(pattern))
+        });
+        let shown: Vec<String> = shown.collect();
+        let example = readings.last().map_or_else(String::new, |(pattern, path)| {
+            format!("\"{pattern}\".{}", path.join("."))
+        });
+        let message = format!("which tool {} speaks of is not clear", quoted(text));
+        self.report(
+            Diagnostic::new(Number::AmbiguousTool, message)
+                .at(span, format!("this may be {}", shown.join(", or ")))
+                .help(format!("put the tool in quotes: `{example}`")),
+        );
+        None
+    }
+
+    /// A sum or a count of what is never permitted is always nothing.
+    fn is_permitted(&mut self, pattern: &str, span: Span) {
+        if !self.scope.declared.permitted.may_mean(pattern) {
+            let message = format!("no rule of this agent permits {}", quoted(pattern));
+            self.report(
+                Diagnostic::new(Number::NeverCounted, message)
+                    .at(span, "only permitted calls count, so this is always 0")
+                    .help("write the tool as the rule that permits it does"),
+            );
+        }
+    }
+
     /// A tool or a pattern.
     fn tools(&mut self, expr: &Expr, form: &str) -> Option<String> {
         match tool_text(expr) {
@@ -329,7 +404,10 @@ impl Lowering<'_> {
 
     fn checked_tools(&mut self, text: String, span: Span) -> Option<String> {
         match pattern::check(&text) {
-            Ok(()) => Some(text),
+            Ok(()) => {
+                self.is_permitted(&text, span);
+                Some(text)
+            }
             Err(why) => {
                 let message = format!("{} is no tool and no pattern", quoted(&text));
                 self.report(Diagnostic::new(Number::BadPattern, message).at(span, why.to_string()));
@@ -431,7 +509,7 @@ fn some_of(field: Field) -> Called {
     Called::Condition(field, Ask::Compare(Order::Greater, Decimal::ZERO))
 }
 
-/// A tool as an argument: as written, in quotes, or a plain name.
+/// A tool as an argument: as written, in quotes, or a plain name. Quotes around a tool before its argument are kept.
 fn tool_text(expr: &Expr) -> Option<String> {
     match &expr.kind {
         ExprKind::ToolPath(text) | ExprKind::Text(text) => Some(text.clone()),

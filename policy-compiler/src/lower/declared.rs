@@ -1,9 +1,49 @@
 //! What a file declares beside its rules, as far as rules rest on it: read before any rule is.
 
-use crate::syntax::{Item, ValueKind};
+use crate::syntax::{Block, Item, ValueKind};
+use crate::vocabulary;
+use faramesh_core::decision::Effect;
 use faramesh_core::policy::artifact::{Kind, ToolSchema};
 use faramesh_core::policy::pattern;
 use std::collections::BTreeSet;
+
+/// Patterns with a star that are looked through for one name, and names for one pattern. Beyond them a tool counts as
+/// named: bounds the work on a hostile file.
+const TOOLS_MAX: usize = 1_024;
+
+/// Tools and patterns of an agent.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tools {
+    exact: BTreeSet<String>,
+    wide: BTreeSet<String>,
+}
+
+impl Tools {
+    fn add(&mut self, tool: &str) {
+        let of = if tool.contains('*') {
+            &mut self.wide
+        } else {
+            &mut self.exact
+        };
+        of.insert(tool.to_owned());
+    }
+
+    /// Whether this very name or pattern stands there.
+    pub(crate) fn has(&self, tool: &str) -> bool {
+        self.exact.contains(tool) || self.wide.contains(tool)
+    }
+
+    /// Whether something there may speak of such a tool.
+    pub(crate) fn may_mean(&self, tool: &str) -> bool {
+        if self.has(tool) || self.wide.len() > TOOLS_MAX {
+            return true;
+        }
+        let wide = self.wide.iter().any(|wide| pattern::may_meet(wide, tool));
+        wide || (tool.contains('*')
+            && (self.exact.len() > TOOLS_MAX
+                || self.exact.iter().any(|exact| pattern::matches(tool, exact))))
+    }
+}
 
 /// What rules of one agent may rest on.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +57,10 @@ pub(crate) struct Declared {
     pub(crate) vars: BTreeSet<String>,
     /// `tool "x" { … }` of the agent, sorted by pattern.
     pub(crate) schemas: Vec<ToolSchema>,
+    /// What its rules and schemas speak of.
+    pub(crate) tools: Tools,
+    /// What its permits and deferrals speak of; everything, where the default is one.
+    pub(crate) permitted: Tools,
 }
 
 /// What the schemas that hold for all of a rule's tools say of an argument.
@@ -35,23 +79,59 @@ pub(crate) enum Declares {
 }
 
 impl Declared {
-    /// The file's `identity` and the agent's selectors; schemas are lowered on their own.
-    pub(crate) fn of(file: &[Item], agent: &[Item]) -> Declared {
-        let is = |item: &Item, word: &str| matches!(item, Item::Block(block) if block.keyword.text == word);
-        let selectors = agent.iter().filter_map(|item| match item {
-            Item::Block(block) if block.keyword.text == "selector" => {
-                match &block.labels.first()?.kind {
-                    ValueKind::Bare(name) | ValueKind::Text(name) => Some(name.clone()),
-                    _ => None,
+    /// Whether an `identity` block stands in the file.
+    pub(crate) fn has_identity(file: &[Item]) -> bool {
+        let is =
+            |item: &Item| matches!(item, Item::Block(block) if block.keyword.text == "identity");
+        file.iter().any(is)
+    }
+
+    /// The agent's selectors and tools; schemas are lowered on their own.
+    pub(crate) fn of(identity: bool, agent: &[Item]) -> Declared {
+        let mut declared = Declared {
+            identity,
+            ..Declared::default()
+        };
+        for item in agent {
+            declared.take(item);
+        }
+        declared
+    }
+
+    fn take(&mut self, item: &Item) {
+        match item {
+            Item::Rule(rule) => {
+                let Some(tool) = &rule.tool else { return };
+                self.tools.add(&tool.text);
+                if vocabulary::effect(&rule.effect.text)
+                    .is_some_and(|effect| effect.effect() != Effect::Deny)
+                {
+                    self.permitted.add(&tool.text);
                 }
             }
-            _ => None,
-        });
-        Declared {
-            identity: file.iter().any(|item| is(item, "identity")),
-            selectors: selectors.collect(),
-            vars: BTreeSet::new(),
-            schemas: Vec::new(),
+            Item::Block(block) => match block.keyword.text.as_str() {
+                "rules" | "phase" => block.items.iter().for_each(|item| self.take(item)),
+                "selector" => self.selectors.extend(label(block)),
+                "tool" => {
+                    if let Some(tool) = label(block) {
+                        self.tools.add(&tool);
+                    }
+                }
+                _ => {}
+            },
+            Item::Setting(setting) if setting.key.text == "default" => {
+                let word = match setting.values.as_slice() {
+                    [value] => match &value.kind {
+                        ValueKind::Bare(word) | ValueKind::Text(word) => vocabulary::effect(word),
+                        _ => None,
+                    },
+                    _ => None,
+                };
+                if word.is_some_and(|effect| effect.effect() != Effect::Deny) {
+                    self.permitted.add("*");
+                }
+            }
+            Item::Setting(_) | Item::Example(_) => {}
         }
     }
 
@@ -114,6 +194,13 @@ impl Declared {
         self.schemas.iter().filter(move |schema| {
             pattern::matches(&schema.pattern, tools) || pattern::matches(tools, &schema.pattern)
         })
+    }
+}
+
+fn label(block: &Block) -> Option<String> {
+    match &block.labels.first()?.kind {
+        ValueKind::Bare(name) | ValueKind::Text(name) => Some(name.clone()),
+        _ => None,
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Invariants: a pack is taken in only when a key that the policy trusts for its path signed exactly this name, version and
 //! text; a pack brings rules, redactions and egress, never an agent; what it brings stands at its `use`. Places in a pack
-//! are no places in the policy: findings about it stand at the `import` or the `use` and name the pack's line.
+//! are no places in the policy, and its names are its own: only its parameters stand for values in it. Findings about it stand at the `import` or the `use` and name the pack's line.
 
 use super::vars::{self, Scope};
 use crate::diagnostic::{Diagnostic, Findings, Severity, alternatives, quoted};
@@ -350,6 +350,10 @@ fn parse(import: &Import, shown: &str, text: &str, diagnostics: &mut Findings) -
                             refuse(&mut found, message, setting.span);
                         }
                     }
+                    Item::Setting(setting) if setting.key.text == "var" => {
+                        let message = String::from("a pack has parameters, and no `var`");
+                        refuse(&mut found, message, setting.span);
+                    }
                     other => pack.items.push(other.clone()),
                 }
             }
@@ -416,6 +420,11 @@ fn parameter(setting: &Setting, found: &mut Findings) -> Option<(Word, Parameter
     {
         let message = format!("the default of parameter {} is no {kind}", quoted(text));
         found.push(Diagnostic::new(Number::BadPack, message).at(value.span, ""));
+        return None;
+    }
+    if let Some(why) = vars::name_fault(text) {
+        let message = format!("{} is no name of a parameter: {why}", quoted(text));
+        found.push(Diagnostic::new(Number::BadPack, message).at(name.span, ""));
         return None;
     }
     let name = Word {

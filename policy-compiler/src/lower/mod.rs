@@ -32,8 +32,8 @@ use declare::{Declarations, Settings};
 use faramesh_core::decision::Effect;
 use faramesh_core::json;
 use faramesh_core::policy::artifact::{
-    AgentPolicy, Artifact, Datum, Example, LIST_MAX, PathRules, Phase, Redaction, Rule, Runtime,
-    Setting as Kept, TEXT_BYTES_MAX, capabilities,
+    AGENTS_MAX, AgentPolicy, Artifact, Datum, Example, LIST_MAX, PathRules, Phase, Redaction, Rule,
+    Runtime, Setting as Kept, TEXT_BYTES_MAX, capabilities,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,8 +66,9 @@ pub(crate) fn lower(
     registry: &dyn Registry,
     diagnostics: &mut Findings,
 ) -> Lowered {
-    imports::expand(&mut file, registry, diagnostics);
+    // The file's own names first: what a pack brings was signed as it is, and no name of whoever takes it in reaches it.
     let vars = vars::expand(&mut file, diagnostics);
+    imports::expand(&mut file, registry, diagnostics);
     let mut lowering = Lowering {
         lines: Lines::new(text),
         diagnostics,
@@ -81,6 +82,15 @@ pub(crate) fn lower(
         map: lowering.map,
         examples: lowering.places,
     }
+}
+
+/// The agent that is one too many, where there is one.
+fn too_many_agents(file: &File) -> Option<Span> {
+    let mut agents = file.items.iter().filter_map(|item| match item {
+        Item::Block(block) if block.keyword.text == "agent" => Some(block.head),
+        _ => None,
+    });
+    agents.nth(AGENTS_MAX)
 }
 
 struct Lowering<'a> {
@@ -139,13 +149,28 @@ impl Lowering<'_> {
         let mut runtime = Runtime::default();
         let mut runtime_given = Given::default();
         let mut agents: Vec<(Span, AgentPolicy)> = Vec::new();
-        let mut flat = self.draft(file, &file.items, None);
+        if let Some(beyond) = too_many_agents(file) {
+            let message = format!("a policy with more than {AGENTS_MAX} agents");
+            self.report(
+                Diagnostic::new(Number::TooManyAgents, message)
+                    .at(beyond, "the first that is too many")
+                    .help("divide them into several stacks"),
+            );
+            return Artifact {
+                requires: Vec::new(),
+                runtime,
+                agents: Vec::new(),
+                declarations: Vec::new(),
+            };
+        }
+        let identity = Declared::has_identity(&file.items);
+        let mut flat = self.draft(identity, &file.items, None);
         let mut flat_item = None;
         let mut stack = Declarations::default();
         for item in &file.items {
             match item {
                 Item::Block(block) if block.keyword.text == "agent" => {
-                    agents.extend(self.agent(block, file))
+                    agents.extend(self.agent(block, identity))
                 }
                 Item::Block(block) if block.keyword.text == "runtime" => {
                     self.runtime(block, &mut runtime, &mut runtime_given);
@@ -237,9 +262,9 @@ impl Lowering<'_> {
         agents.into_iter().map(|(_, agent)| agent).collect()
     }
 
-    fn agent(&mut self, block: &Block, file: &File) -> Option<(Span, AgentPolicy)> {
+    fn agent(&mut self, block: &Block, identity: bool) -> Option<(Span, AgentPolicy)> {
         let named = self.take(settings::agent_name(&block.labels, block.head));
-        let mut draft = self.draft(file, &block.items, Some(block.head.start));
+        let mut draft = self.draft(identity, &block.items, Some(block.head.start));
         for item in &block.items {
             self.agent_item(item, Place::Agent, &mut draft);
         }
@@ -248,8 +273,8 @@ impl Lowering<'_> {
     }
 
     /// An agent of which what rules rest on is known.
-    fn draft(&mut self, file: &File, items: &[Item], at: Option<usize>) -> Draft {
-        let mut declared = Declared::of(&file.items, items);
+    fn draft(&mut self, identity: bool, items: &[Item], at: Option<usize>) -> Draft {
+        let mut declared = Declared::of(identity, items);
         let names = [None, at].map(|of| self.vars.get(&of));
         declared.vars = names.into_iter().flatten().flatten().cloned().collect();
         declared.schemas = self.schemas(items);
@@ -704,6 +729,7 @@ impl Lowering<'_> {
             declared: &draft.declared,
             default,
             redacted: &draft.redacted,
+            paths: draft.paths_at,
         };
         check::agent(&checked, self.diagnostics);
         let (fields, tests) = draft.tables.finish();

@@ -161,15 +161,8 @@ fn declared(setting: &Setting) -> Result<(Word, Value), Box<Diagnostic>> {
     let (ValueKind::Bare(text) | ValueKind::Text(text)) = &name.kind else {
         return Err(refused(name.span, "expected a name"));
     };
-    let plain = text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
-    if !plain {
-        return Err(refused(
-            name.span,
-            "expected a name of letters, digits, `_` and `-`",
-        ));
+    if !is_plain(text) {
+        return Err(refused(name.span, NO_PLAIN_NAME));
     }
     if is_taken(text) {
         let message = format!("{} is a word of the language", quoted(text));
@@ -203,6 +196,23 @@ fn declared(setting: &Setting) -> Result<(Word, Value), Box<Diagnostic>> {
         span: name.span,
     };
     Ok((name, value.clone()))
+}
+
+const NO_PLAIN_NAME: &str = "expected a name of letters, digits, `_` and `-`";
+
+fn is_plain(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+}
+
+/// Why nothing can stand for a value under this name.
+pub(super) fn name_fault(name: &str) -> Option<&'static str> {
+    if !is_plain(name) {
+        return Some(NO_PLAIN_NAME);
+    }
+    is_taken(name).then_some("it is a word of the language")
 }
 
 fn is_taken(name: &str) -> bool {

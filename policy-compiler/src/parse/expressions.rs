@@ -417,6 +417,9 @@ impl Parser<'_> {
     /// `stripe/refund.amount`, `shell/*`, `*`; `None` where the tokens at hand are something else.
     fn tool_path(&mut self) -> Option<Expr> {
         let start = self.at;
+        if matches!(self.peek().kind, Kind::Text(_)) {
+            return self.quoted_tool();
+        }
         if !matches!(self.peek().kind, Kind::Word | Kind::Sign("*")) {
             return None;
         }
@@ -429,6 +432,26 @@ impl Parser<'_> {
         }
         self.at = start;
         None
+    }
+
+    /// `"stripe.refund".amount`; `None` where the text at hand stands alone.
+    fn quoted_tool(&mut self) -> Option<Expr> {
+        let (tool, point, argument) = (self.peek(), self.peek_at(1), self.peek_at(2));
+        let joined = tool.span.end == point.span.start && point.span.end == argument.span.start;
+        if !joined || point.kind != Kind::Sign(".") || argument.kind != Kind::Word {
+            return None;
+        }
+        let Kind::Text(index) = &tool.kind else {
+            return None;
+        };
+        let text = self.tokens.strings.get(*index).cloned().unwrap_or_default();
+        let span = self.bump().span;
+        self.bump();
+        let path = self.glue();
+        Some(Expr {
+            kind: ExprKind::ToolPath(format!("\"{text}\".{}", path.text)),
+            span: span.to(path.span),
+        })
     }
 
     /// `true`, `amount`, `args.to.domain`, `purpose("x")`.

@@ -5,8 +5,8 @@
 //! `apply` and at start.
 
 use super::{
-    AgentPolicy, Artifact, Datum, Declaration, Field, Mode, Profile, Rule, Runtime, SessionPart,
-    Setting,
+    AgentPolicy, Artifact, Ask, Datum, Declaration, Field, Literal, Mode, Profile, Rule, Runtime,
+    SessionPart, Setting,
 };
 use std::collections::BTreeSet;
 
@@ -56,6 +56,12 @@ pub const CONDITIONS_PRINCIPAL: &str = "conditions.principal";
 pub const CONDITIONS_SELECTORS: &str = "conditions.selectors";
 /// Conditions over `delegation.*`.
 pub const CONDITIONS_DELEGATION: &str = "conditions.delegation";
+/// Rules about calls that come in at the door `govern`; a rule about any other door demands `door.` and that door's name.
+pub const DOOR_GOVERN: &str = "door.govern";
+/// Rules about questions without an act.
+pub const DOOR_PROBE: &str = "door.probe";
+/// A test of `door` that no one name answers: a daemon would have to know every door.
+const DOOR_ANY: &str = "door.any";
 
 /// What a policy uses, sorted, each once. Declarations count by their keyword: `agent.budget`, `stack.provider`,
 /// `runtime.wal_retention`.
@@ -127,6 +133,27 @@ fn of_agent(agent: &AgentPolicy, needs: &mut impl FnMut(&str, bool)) {
     }
     for name in agent.fields.iter().filter_map(of_field) {
         needs(name, true);
+    }
+    for test in &agent.tests {
+        let field = usize::try_from(test.field).ok();
+        if field.and_then(|index| agent.fields.get(index)) == Some(&Field::Door) {
+            of_door(&test.ask, needs);
+        }
+    }
+}
+
+/// Which doors a test of `door` speaks of. One that does not exist would make the rule mean nothing.
+fn of_door(ask: &Ask, needs: &mut impl FnMut(&str, bool)) {
+    let mut named = |literal: &Literal| match literal {
+        Literal::String(door) => needs(&format!("door.{door}"), true),
+        _ => needs(DOOR_ANY, true),
+    };
+    match ask {
+        Ask::Equals(literal) => named(literal),
+        Ask::In(literals) => literals.iter().for_each(named),
+        // Every call has a door.
+        Ask::Has => {}
+        _ => needs(DOOR_ANY, true),
     }
 }
 

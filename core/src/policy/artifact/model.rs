@@ -500,6 +500,13 @@ pub enum Kind {
     Path(Access),
 }
 
+impl Kind {
+    /// Whether a number of this kind may be below zero: amounts, durations and sizes may not.
+    pub const fn may_be_negative(self) -> bool {
+        !matches!(self, Kind::Money | Kind::Duration | Kind::Size)
+    }
+}
+
 /// What a tool does with a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Access {
