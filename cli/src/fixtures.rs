@@ -52,7 +52,7 @@ pub struct Case {
 pub struct Expect {
     /// `permit`, `defer`, `deny`.
     pub effect: String,
-    /// The deciding rule: its number from 0, `governance.fms:12`, or its text.
+    /// The deciding rule: its number from 1, `governance.fms:12`, or its text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule_ref: Option<RuleRef>,
     /// `POLICY_DENY`, …
@@ -67,7 +67,7 @@ pub struct Expect {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum RuleRef {
-    /// Its number among its agent's rules, from 0.
+    /// Its number among its agent's rules, from 1.
     Number(u32),
     /// `governance.fms:12`, its text, or the published `rule-3`.
     Text(String),

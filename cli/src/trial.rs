@@ -1,7 +1,8 @@
 //! A call that is put to a policy without a daemon: for fixtures and for `explain call`.
 //!
 //! Invariant: it is decided by the core, as the daemon does it, with facts that were supposed in place of live ones.
-//! Nothing is counted, recorded or performed, and what is neither supposed nor in the call is absent.
+//! Nothing is counted, recorded or performed: it is the first call of a session, and what else is neither supposed nor in
+//! the call is absent.
 #![forbid(unsafe_code)]
 
 use faramesh_core::call::accept;
@@ -69,7 +70,9 @@ impl Trial {
             });
         let mut trial = Trial {
             call,
-            supposed: Supposed::nothing(),
+            supposed: policy
+                .agent(agent)
+                .map_or(Supposed::nothing(), Supposed::first_call),
             now: now(),
             state: State::new(),
         };
@@ -144,6 +147,11 @@ impl Trial {
 fn field(name: &str, fields: &[Field]) -> Result<Field, String> {
     if let Some(field) = fields.iter().find(|field| field.to_string() == name) {
         return Ok(field.clone());
+    }
+    // The same fact in other letters: `window=60m`, another order of blanks.
+    let meant = faramesh_policy_compiler::fact(name);
+    if let Some(field) = meant.filter(|meant| fields.contains(meant)) {
+        return Ok(field);
     }
     if let Some(layer) = name.strip_prefix("enforcement.") {
         return Ok(Field::Enforcement(layer.to_owned()));

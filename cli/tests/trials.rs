@@ -31,7 +31,7 @@ const CASES: &str = r#"{
       "expect": { "effect": "permit", "rule_ref": "governance.fms:4" } },
 
     { "name": "unknown", "tool": "stripe/refund", "expect": {"effect": "deny", "code": "POLICY_DENY", "missing": ["args.amount"]} },
-    { "name": "large",   "tool": "stripe/refund", "args": {"amount": 101}, "expect": {"effect": "permit", "rule_ref": 0} }
+    { "name": "large",   "tool": "stripe/refund", "args": {"amount": 101}, "expect": {"effect": "permit", "rule_ref": 1} }
   ]
 }
 "#;
@@ -43,7 +43,7 @@ fn fixtures_are_put_to_the_compiled_policy() {
         "FAILED     refunds: large",
         "refunds.fmtest.json:9",
         "effect: expected permit, found defer",
-        "rule_ref: expected rule 0, found rule 1",
+        "rule_ref: expected rule 1, found rule 2",
         "because: a person has to look",
         "✗ 3 cases: 2 hold, 1 do not",
     ]);
@@ -63,8 +63,11 @@ fn fixtures_are_put_to_the_compiled_policy() {
 fn a_rule_may_be_named_by_number_by_line_and_by_text() {
     let text = "permit stripe/refund if amount <= 100";
     for (rule, holds) in [
-        (json!(0), true),
-        (json!(1), false),
+        (json!(1), true),
+        (json!(2), false),
+        (json!(0), false),
+        (json!("rule-1"), true),
+        (json!("rule-2"), false),
         (json!("governance.fms:4"), true),
         (json!("governance.fms:5"), false),
         (json!(text), true),
@@ -97,8 +100,8 @@ fn update_rewrites_what_does_not_hold_and_no_other_byte() {
         .exits(0)
         .says(&["rewritten  refunds: large", "1 rewritten"]);
     let expected = CASES.replace(
-        r#"{"effect": "permit", "rule_ref": 0}"#,
-        r#"{ "effect": "defer", "rule_ref": 1 }"#,
+        r#"{"effect": "permit", "rule_ref": 1}"#,
+        r#"{ "effect": "defer", "rule_ref": 2 }"#,
     );
     assert_eq!(fs::read_to_string(&path).unwrap(), expected);
     assert_eq!(
@@ -403,6 +406,45 @@ fn facts_can_be_supposed_and_a_fact_that_is_not_read_is_refused() {
     run(&["--suppose", "time.hour"])
         .exits(64)
         .says(&["--suppose time.hour=3"]);
+}
+
+const COUNTING: &str = "agent \"bot\" {
+  default deny
+  defer pay if amount <= 2000 and session.sum(pay.amount, window=1h) < 5000
+  permit look if session.call_count < 3
+}
+";
+
+#[test]
+fn a_call_without_a_journal_is_the_first_of_its_session() {
+    let world = World::with(COUNTING);
+    fs::create_dir(world.dir.join("tests")).unwrap();
+    let fixture = json!({"agent_id": "bot", "cases": [
+        {"tool": "pay", "args": {"amount": 80}, "expect": {"effect": "defer", "rule_ref": 1, "missing": []}},
+        {"tool": "pay", "args": {"amount": 80}, "suppose": {"session.sum(pay.amount, window=60m)": 9000},
+         "expect": {"effect": "deny", "rule_ref": "default"}},
+        {"tool": "look", "expect": {"effect": "permit", "rule_ref": "rule-2"}},
+        {"tool": "look", "suppose": {"session.call_count": 3}, "expect": {"effect": "deny"}},
+    ]});
+    world.write("tests/a.fmtest.json", &fixture.to_string());
+    world.faramesh(&["test"]).exits(0);
+    let call = [
+        "--tool",
+        "pay",
+        "--args",
+        "{\"amount\": 80}",
+        "--format",
+        "json",
+    ];
+    let report = explain(&world, &call).exits(0).json();
+    assert_eq!(report["effect"], "defer");
+    assert_eq!(report["rule"], json!({"number": 1, "line": 3}));
+    assert_eq!(report["rules"][0]["number"], 1);
+    let sum = "session.sum(pay.amount, window=1h)=5000";
+    let report = explain(&world, &[&call[..], &["--suppose", sum]].concat())
+        .exits(0)
+        .json();
+    assert_eq!(report["effect"], "deny");
 }
 
 #[test]

@@ -45,10 +45,13 @@ pub use yaml::{Form, render_json, render_yaml};
 pub use registry::{NoRegistry, Pack, PackStatement, Registry, Unreachable};
 
 use diagnostic::Findings;
-use faramesh_core::policy::artifact;
+use faramesh_core::policy::artifact::{self, Field};
 
 /// Findings that are shown; a file with more is not read to the end by anybody.
 const DIAGNOSTICS_MAX: usize = 100;
+
+/// A fact's name is a few words.
+const FACT_BYTES_MAX: usize = 4096;
 
 /// How to compile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -122,6 +125,43 @@ fn tree(source: &SourceFile, diagnostics: &mut Findings) -> syntax::File {
     }
     let tokens = lex::lex(text, diagnostics);
     parse::parse(text, &tokens, diagnostics)
+}
+
+/// A condition that stands in a text of its own.
+fn condition(text: &str, diagnostics: &mut Findings) -> syntax::Expr {
+    let tokens = lex::lex(text, diagnostics);
+    parse::condition(text, &tokens, diagnostics)
+}
+
+/// The fact that a text names, as in `given { … }`: `time.hour`, `session.sum(stripe/refund.amount, window=1h)`. `None`
+/// where it names none. What a policy must declare first is named without it.
+pub fn fact(text: &str) -> Option<Field> {
+    if text.len() > FACT_BYTES_MAX {
+        return None;
+    }
+    let mut diagnostics = Findings::default();
+    let expr = condition(text, &mut diagnostics);
+    let declared = lower::Declared {
+        identity: true,
+        ..lower::Declared::default()
+    };
+    let scope = conditions::Scope {
+        declared: &declared,
+        pattern: "*",
+    };
+    let mut tables = conditions::Tables::default();
+    let (field, _) = conditions::fact(&expr, scope, &mut tables, &mut diagnostics)?;
+    (!diagnostics.has_errors()).then_some(field)
+}
+
+/// Every word of the language: what may start an item or a clause, every setting, effect, function, connective, and the
+/// variables that are not arguments. Sorted. For editors and for tests of them.
+pub fn words() -> Vec<&'static str> {
+    let mut words = vocabulary::all_words();
+    words.extend(conditions::words());
+    words.sort_unstable();
+    words.dedup();
+    words
 }
 
 fn too_large(bytes: usize) -> Diagnostic {

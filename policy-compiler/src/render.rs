@@ -348,15 +348,18 @@ pub(crate) fn value(one: &Value, out: &mut String) {
 
 /// Bare where it is one word, else in quotes.
 pub(crate) fn word(value: &str, out: &mut String) {
-    let bare = value.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-        && value
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
-    if bare {
+    if is_bare(value) {
         out.push_str(value);
     } else {
         text(value, out);
     }
+}
+
+fn is_bare(value: &str) -> bool {
+    value.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && value
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
 /// Bare where the parser would read it as one word, else in quotes.
@@ -440,10 +443,16 @@ fn expression(expr: &Expr, place: Binding, out: &mut String) {
         }
         ExprKind::Name(parts) => {
             for (index, part) in parts.iter().enumerate() {
-                if index > 0 {
+                if index == 0 {
+                    out.push_str(&part.text);
+                } else if is_bare(&part.text) {
                     out.push('.');
+                    out.push_str(&part.text);
+                } else {
+                    out.push('[');
+                    text(&part.text, out);
+                    out.push(']');
                 }
-                out.push_str(&part.text);
             }
         }
         ExprKind::Bool(value) => out.push_str(if *value { "true" } else { "false" }),

@@ -4,7 +4,7 @@ use crate::diagnostic::{Diagnostic, Findings, quoted};
 use crate::number::Number;
 use crate::source::{SourceMap, Span};
 use faramesh_core::call;
-use faramesh_core::decision::Decision;
+use faramesh_core::decision::{Code, Decision};
 use faramesh_core::identity::{Caller, attest};
 use faramesh_core::json::{self, Value};
 use faramesh_core::pipeline::{Question, decide};
@@ -63,7 +63,8 @@ fn put(policy: &Policy, agent: &AgentPolicy, example: &Example) -> Result<Decisi
         let value = json::parse(text.as_bytes()).map_err(|why| why.to_string())?;
         Ok((field.clone(), value))
     });
-    let mut supposed = given.collect::<Result<Supposed, String>>()?;
+    let mut supposed = Supposed::first_call(agent);
+    supposed.extend(given.collect::<Result<Vec<_>, String>>()?);
     // Nobody compiles at a certain time: a clock that the example does not set is not known.
     for field in &agent.fields {
         if matches!(field, Field::Time(_)) && supposed.get(field).is_none() {
@@ -119,9 +120,25 @@ fn fails(
         let line = map.agents.get(&agent.name)?.get(index as usize)?;
         Some(format!("line {line} decides: {}", quoted(&rule.text)))
     });
-    Diagnostic::new(Number::ExampleFails, "this example comes out otherwise")
-        .at(span, format!("expected {expected}, found {found}"))
-        .note(rule.unwrap_or_else(|| String::from("no rule decides it")))
-        .note(decision.message.clone())
-        .help("mend the rule, or the example")
+    // The message of a plain verdict says again what the rule's line says.
+    let told = rule.is_some() && decision.code != Some(Code::Indeterminate);
+    let finding = Diagnostic::new(Number::ExampleFails, "this example comes out otherwise")
+        .at(span, format!("expected {expected}, found {found}"));
+    let finding = rule.into_iter().fold(finding, Diagnostic::note);
+    let finding = match told {
+        true => finding,
+        false => finding.note(decision.message.clone()),
+    };
+    let unsaid = decision
+        .missing
+        .iter()
+        .find(|name| !name.starts_with("args."));
+    match unsaid {
+        Some(name) => finding
+            .note(format!("nothing is known here of {}", quoted(name)))
+            .help(format!(
+                "say what it is, as in `given {{ {name}: … }}`, or mend the rule"
+            )),
+        None => finding.help("mend the rule, or the example"),
+    }
 }

@@ -5,7 +5,7 @@
 
 pub(crate) mod blocks;
 
-use blocks::{Block, RUNTIME_KEYS, Type};
+use blocks::{AGENT_BLOCKS, Block, RUNTIME_KEYS, STACK_BLOCKS, Type};
 use faramesh_core::policy::artifact::RuleEffect;
 
 /// Longer words are near to nothing; keeps the search cheap.
@@ -163,9 +163,23 @@ impl Place {
         }
     }
 
+    /// What an agent may have besides, where a flat file is one without a name.
+    fn flat_entries(self) -> impl Iterator<Item = &'static Entry> {
+        let agent = if self == Place::Top { AGENT } else { &[] };
+        let known = |entry: &&Entry| TOP.iter().any(|top| top.word == entry.word);
+        agent.iter().filter(move |entry| !known(entry))
+    }
+
+    /// Whether a word starts a block that can only stand at the top of a file; or `rules`.
+    pub(crate) fn starts_stack_block(word: &str) -> bool {
+        TOP.iter()
+            .any(|entry| entry.word == word && matches!(entry.shape, Shape::Block(_)))
+    }
+
     /// The words that may start an item here, for suggestions.
     pub(crate) fn words(self) -> impl Iterator<Item = &'static str> {
-        let entries = self.entries().iter().map(|entry| entry.word);
+        let entries = self.entries().iter().chain(self.flat_entries());
+        let entries = entries.map(|entry| entry.word);
         let block = match self {
             Place::Settings(keyword) => Block::of(keyword),
             _ => None,
@@ -188,7 +202,8 @@ impl Place {
 
     /// What is known of a word that may start an item here.
     pub(crate) fn entry(self, word: &str) -> Option<Entry> {
-        if let Some(entry) = self.entries().iter().find(|entry| entry.word == word) {
+        let mut entries = self.entries().iter().chain(self.flat_entries());
+        if let Some(entry) = entries.find(|entry| entry.word == word) {
             return Some(*entry);
         }
         let Place::Settings(keyword) = self else {
@@ -228,7 +243,15 @@ impl Place {
         }
     }
 
-    /// Where else a word may stand: for `budget` outside an agent.
+    /// For help: `into an agent`.
+    pub(crate) fn where_to(self) -> String {
+        match self {
+            Place::Top => String::from("at the top of the file, outside every agent"),
+            other => format!("into {}", other.noun()),
+        }
+    }
+
+    /// Where else a word may stand: for `runtime` inside an agent.
     pub(crate) fn elsewhere(self, word: &str) -> Option<Place> {
         [
             Place::Agent,
@@ -240,6 +263,33 @@ impl Place {
         .into_iter()
         .find(|place| *place != self && place.shape(word).is_some())
     }
+}
+
+/// Every word that starts an item or a clause, every setting, effect, variable and connective.
+pub(crate) fn all_words() -> Vec<&'static str> {
+    let keyed = AGENT_BLOCKS.iter().chain(STACK_BLOCKS);
+    let mut words: Vec<&'static str> = [
+        Place::Top,
+        Place::Agent,
+        Place::Phase,
+        Place::Tool,
+        Place::Pack,
+        Place::Settings("runtime"),
+        Place::Settings("paths"),
+        Place::Settings("trust"),
+    ]
+    .into_iter()
+    .flat_map(Place::words)
+    .collect();
+    for block in keyed {
+        words.push(block.word);
+        words.extend(block.all_keys().map(|key| key.word));
+    }
+    words.extend(EFFECTS.iter().map(|(word, _)| *word));
+    words.extend(CLAUSES);
+    words.extend(CONNECTIVES);
+    words.extend(["starts_with", "ends_with"]);
+    words
 }
 
 /// Words that start a rule.

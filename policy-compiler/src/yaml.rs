@@ -11,7 +11,7 @@
 
 mod events;
 mod json;
-mod places;
+pub(crate) mod places;
 mod rows;
 mod transcribe;
 mod write;

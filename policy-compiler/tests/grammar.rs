@@ -301,6 +301,50 @@ fn the_grammar_tells_the_parts_of_a_policy_apart() {
     }
 }
 
+/// Whether some rule knows the word where it may stand: as more than any name.
+fn is_known(rules: &[Rule], word: &str) -> bool {
+    let places = [
+        format!("  {word} x"),
+        format!("  {word} x {{"),
+        format!("permit a/b {word} x"),
+        format!("permit a/b if {word}(x) > 1"),
+        format!("permit a/b if {word}.x == 1"),
+        format!("permit a/b if {word} == 1"),
+        format!("permit a/b if x {word} y"),
+        format!("arg x: text {word}"),
+    ];
+    places.iter().any(|line| {
+        tokens(rules, line).iter().any(|(part, scope)| {
+            part == word.trim_end_matches('!')
+                && [
+                    "keyword.",
+                    "storage.",
+                    "support.",
+                    "constant.",
+                    "variable.language",
+                ]
+                .iter()
+                .any(|start| scope.starts_with(start))
+        })
+    })
+}
+
+#[test]
+fn every_word_of_the_language_is_known_to_editors_and_no_other_word_is() {
+    let grammar = grammar();
+    let rules = rules(&grammar, &grammar["patterns"]);
+    let words = faramesh_policy_compiler::words();
+    assert!(words.len() > 150, "{}", words.len());
+    let unknown: Vec<&&str> = words
+        .iter()
+        .filter(|word| !is_known(&rules, word))
+        .collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+    for other in ["wibble", "permitted", "session_of", "amount"] {
+        assert!(!is_known(&rules, other), "{other}");
+    }
+}
+
 #[test]
 fn a_string_ends_where_its_line_ends_and_colours_nothing_behind_it() {
     let grammar = grammar();

@@ -225,7 +225,20 @@ fn read(expr: &Expr, words: Words<'_>, question: &Question<'_>) -> Reading {
 }
 
 fn window(window_ms: Option<u64>) -> String {
-    window_ms.map_or(String::new(), |ms| format!(", window={ms}ms"))
+    let Some(ms) = window_ms else {
+        return String::new();
+    };
+    for (unit, letter) in [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1_000, "s"),
+    ] {
+        if ms > 0 && ms % unit == 0 {
+            return format!(", window={}{letter}", ms / unit);
+        }
+    }
+    format!(", window={}.{:03}s", ms / 1_000, ms % 1_000)
 }
 
 /// Exact; what is no number, or beyond what a number may be, cannot be told.

@@ -6,7 +6,7 @@
 use crate::decimal::Decimal;
 use crate::json::{Object, Value};
 use crate::pipeline::Question;
-use crate::policy::artifact::{Field, SessionPart, Source, ToolSchema};
+use crate::policy::artifact::{AgentPolicy, Field, SessionPart, Source, ToolSchema};
 use crate::policy::{Rules, clock, windows};
 use crate::state::State;
 use std::borrow::Cow;
@@ -28,6 +28,24 @@ impl Supposed {
         Supposed(BTreeMap::new())
     }
 
+    /// The first call of a session, for an agent of a policy: every sum, count and duration that its rules read is 0. What
+    /// a policy is tried with, where there is no journal: in examples, fixtures, `explain call` and `plan`.
+    pub fn first_call(agent: &AgentPolicy) -> Supposed {
+        let counted = |field: &&Field| {
+            matches!(
+                field,
+                Field::Sum { .. }
+                    | Field::Count { .. }
+                    | Field::Denials { .. }
+                    | Field::Session(SessionPart::CallCount | SessionPart::Duration)
+            )
+        };
+        let fields = agent.fields.iter().filter(counted);
+        fields
+            .map(|field| (field.clone(), Value::Number(Decimal::from(0))))
+            .collect()
+    }
+
     /// From here on the field has that value; `null`: it is absent.
     pub fn suppose(&mut self, field: Field, value: Value) {
         self.0.insert(field, value);
@@ -36,6 +54,12 @@ impl Supposed {
     /// What is supposed of a field, if anything is.
     pub fn get(&self, field: &Field) -> Option<&Value> {
         self.0.get(field)
+    }
+}
+
+impl Extend<(Field, Value)> for Supposed {
+    fn extend<I: IntoIterator<Item = (Field, Value)>>(&mut self, facts: I) {
+        self.0.extend(facts);
     }
 }
 

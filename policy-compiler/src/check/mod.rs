@@ -4,6 +4,7 @@
 
 mod absent;
 mod bounds;
+mod names;
 mod reach;
 mod trust;
 mod truths;
@@ -38,6 +39,7 @@ pub(crate) fn agent(agent: &Agent<'_>, diagnostics: &mut Findings) {
         return;
     }
     reach::never_applies(agent, diagnostics);
+    names::nearly_the_same(agent, diagnostics);
     absent::absent_field_denies(agent, diagnostics);
     absent::cover_hole(agent, diagnostics);
     absent::unknown_at_door(agent, diagnostics);

@@ -38,11 +38,13 @@ pub(super) struct Asked {
 pub(super) fn ask(policy: &Policy, asked: &Asked) -> Option<Decision> {
     let call = accept(&asked.tool, &asked.agent, asked.arguments.as_bytes()).ok()?;
     let attested = attest(call, Caller::Unattested { uid: 0 }).ok()?;
-    let supposed: Supposed = asked
-        .facts
-        .iter()
-        .filter_map(|(field, text)| Some((field.clone(), json::parse(text.as_bytes()).ok()?)))
-        .collect();
+    let mut supposed = policy
+        .agent(&asked.agent)
+        .map_or(Supposed::nothing(), Supposed::first_call);
+    let facts = asked.facts.iter();
+    supposed.extend(
+        facts.filter_map(|(field, text)| Some((field.clone(), json::parse(text.as_bytes()).ok()?))),
+    );
     let question = Question {
         attested: &attested,
         door: Door::Govern,

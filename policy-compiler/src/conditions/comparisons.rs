@@ -135,12 +135,7 @@ impl Lowering<'_> {
             Ok(number) => Some(number),
             Err(near) => {
                 let name = part.as_str();
-                let expected = match part {
-                    TimePart::Weekday => "expected a day, such as `\"mon\"`, or 1 to 7",
-                    TimePart::Month => "expected a month, such as `\"jan\"`, or 1 to 12",
-                    TimePart::Now => "expected a time, such as `\"2026-01-31T12:00:00Z\"`",
-                    _ => "expected a number",
-                };
+                let expected = types::time_expected(part);
                 let message = format!("{} is no value of `time.{name}`", quoted(text));
                 self.report(
                     Diagnostic::new(Number::BadTime, message)
@@ -175,7 +170,9 @@ impl Lowering<'_> {
             Some(text) if other_is_number => {
                 finding.help(format!("write it without quotes: `{text}`"))
             }
-            _ => finding.help("no call could make this true or false"),
+            _ => finding
+                .note("no call could make this true or false")
+                .help("compare it with a value of the same kind"),
         });
         None
     }
@@ -243,9 +240,9 @@ impl Lowering<'_> {
                     .at(expr.span, format!("this is {}", side.kind().noun()))
             }
             _ => Diagnostic::new(Number::BadOperand, "less and greater compare numbers")
-                .at(expr.span, "this is no number"),
-        }
-        .at(sign, "");
+                .at(expr.span, "this is no number")
+                .at(sign, ""),
+        };
         let finding = match side {
             Operand::Literal(Literal::String(text), _)
                 if Decimal::parse(text.trim_start_matches('$')).is_ok() =>
@@ -391,7 +388,10 @@ impl Lowering<'_> {
                     "a regular expression that matches no text",
                 )
                 .at(right.span, why)
-                .help("`^` and `$` that are meant as themselves have two backslashes before them in a string: `\\\\$`"),
+                .help(match why.starts_with("it has a class") {
+                    true => "write a class that holds a character, such as `[ab]`",
+                    false => "a `^` or `$` that is meant as itself has two backslashes before it in a string: `\\\\^`, `\\\\$`",
+                }),
             );
             return None;
         }
@@ -422,7 +422,7 @@ impl Lowering<'_> {
         self.report(
             Diagnostic::new(Number::TypeMismatch, message)
                 .at(side.span, format!("this is {}", kind.noun()))
-                .help("no call could make this true or false"),
+                .note("no call could make this true or false"),
         );
         None
     }

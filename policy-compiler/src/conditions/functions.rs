@@ -43,6 +43,11 @@ const FUNCTIONS: &[(&str, &str)] = &[
 /// Readings of one tool and argument that a message shows.
 const READINGS_SHOWN: usize = 4;
 
+/// The functions' names.
+pub(super) fn words() -> impl Iterator<Item = &'static str> {
+    FUNCTIONS.iter().map(|(name, _)| *name)
+}
+
 /// What a call of a function stands for.
 pub(super) enum Called {
     /// A number.
@@ -279,6 +284,8 @@ impl Lowering<'_> {
             Declares::Object => Type::Object,
             Declares::Nothing => Type::Any,
             Declares::Scalar { .. } | Declares::Closed { .. } => {
+                let known = self.scope.declared.argument_names(&pattern);
+                let near = nearest(&path.join("."), known.iter().map(String::as_str));
                 self.report(
                     Diagnostic::new(
                         Number::UndeclaredArgument,
@@ -289,6 +296,7 @@ impl Lowering<'_> {
                         ),
                     )
                     .at(what.span, "the tool's schema does not allow it")
+                    .suggest(near)
                     .help("declare the argument in the `tool` block"),
                 );
                 return None;

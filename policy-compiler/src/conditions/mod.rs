@@ -15,7 +15,9 @@ mod variables;
 
 pub(crate) use comparisons::is_shouted;
 pub(crate) use tables::Tables;
-pub(crate) use types::{Type, time_literal};
+pub(crate) use types::{Type, time_expected, time_literal};
+
+use functions::Called;
 
 use crate::diagnostic::{Diagnostic, Findings, quoted};
 use crate::lower::Declared;
@@ -81,23 +83,51 @@ pub(crate) fn lower(
     })
 }
 
-/// The field and the type of a name in `given { … }`.
-pub(crate) fn variable(
-    parts: &[Word],
-    span: Span,
+/// The field and the type of what `given { … }` supposes: a variable, or a function's number.
+pub(crate) fn fact(
+    expr: &Expr,
     scope: Scope<'_>,
     tables: &mut Tables,
     diagnostics: &mut Findings,
 ) -> Option<(Field, Type)> {
-    Lowering {
+    let mut lowering = Lowering {
         scope,
         tables,
         diagnostics,
         program: Vec::new(),
         claimed: Vec::new(),
         compared: Vec::new(),
+    };
+    match &expr.kind {
+        ExprKind::Name(parts) => lowering.resolve(parts, expr.span),
+        ExprKind::Call { name, arguments } => {
+            match lowering.call(name, arguments, expr.span)? {
+                Called::Value(field, kind) => Some((field, kind)),
+                Called::Condition(..) => {
+                    let message = format!("{} is no fact of its own", quoted(&name.text));
+                    lowering.report(
+                        Diagnostic::new(Number::BadOperand, message)
+                            .at(expr.span, "it asks something of one")
+                            .help("name what it asks of, such as `session.count(tool/name, window=1h)`"),
+                    );
+                    None
+                }
+            }
+        }
+        ExprKind::Bad => None,
+        _ => {
+            lowering.report(Diagnostic::new(Number::BadOperand, "this is no fact").at(
+                expr.span,
+                "expected a variable, such as `time.hour`, or a function's number",
+            ));
+            None
+        }
     }
-    .resolve(parts, span)
+}
+
+/// Functions, and the variables that are no arguments.
+pub(crate) fn words() -> impl Iterator<Item = &'static str> {
+    functions::words().chain(variables::words())
 }
 
 /// Why a program is too large for an artifact.

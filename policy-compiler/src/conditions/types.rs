@@ -109,6 +109,16 @@ const MONTHS: [&str; 12] = [
     "december",
 ];
 
+/// What a text that is compared with a part of the time must be.
+pub(crate) const fn time_expected(part: TimePart) -> &'static str {
+    match part {
+        TimePart::Weekday => "expected a day, such as `\"mon\"`, or 1 to 7",
+        TimePart::Month => "expected a month, such as `\"jan\"`, or 1 to 12",
+        TimePart::Now => "expected a time, such as `\"2026-01-31T12:00:00Z\"`",
+        _ => "expected a number",
+    }
+}
+
 /// The number that a text means beside a part of the time: `"mon"` is 1, an RFC 3339 time is its second.
 ///
 /// # Errors

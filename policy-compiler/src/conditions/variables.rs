@@ -35,6 +35,28 @@ const DELEGATION: &[(&str, Type)] = &[
     ("origin_org", Type::Text),
 ];
 
+/// What starts the name of a variable that is no argument's, and `args`.
+const ROOTS: &[&str] = &[
+    "action",
+    "agent",
+    "args",
+    "delegation",
+    "enforcement",
+    "headers",
+    "model",
+    "principal",
+    "query",
+    "selectors",
+    "session",
+    "time",
+    "tool",
+];
+
+/// The names that start a variable.
+pub(super) fn words() -> impl Iterator<Item = &'static str> {
+    ROOTS.iter().copied()
+}
+
 impl Scope<'_> {
     /// Every call that the rule speaks of has this argument, or is none.
     pub(crate) fn is_required(self, path: &[String]) -> bool {
@@ -67,7 +89,11 @@ impl Lowering<'_> {
                 )
                 .at(span, "expected `args.` and a name"),
             ),
-            ("args", below) => self.argument(below, span),
+            ("args", below) => {
+                let found = self.argument(below, span)?;
+                self.nearly_declared(below, span);
+                Some(found)
+            }
             (root @ ("query" | "headers"), [name]) => Some((
                 if root == "query" {
                     Field::Query(name.text.clone())
@@ -321,6 +347,31 @@ impl Lowering<'_> {
                 )
             }
         }
+    }
+
+    /// `args.amout` of a tool whose schema, which is open, has `amount`.
+    fn nearly_declared(&mut self, parts: &[Word], span: Span) {
+        let path: Vec<String> = parts.iter().map(|part| part.text.clone()).collect();
+        let declared = self.scope.declared;
+        if declared.names(self.scope.pattern, &path) {
+            return;
+        }
+        let name = joined(parts);
+        let known = declared.argument_names(self.scope.pattern);
+        let Some(near) = nearest(&name, known.iter().map(String::as_str)) else {
+            return;
+        };
+        let message = format!(
+            "the tool declares no {}, and nearly the same {}",
+            quoted(&format!("args.{name}")),
+            quoted(near)
+        );
+        self.report(
+            Diagnostic::new(Number::DoubtfulName, message)
+                .at(span, "")
+                .suggest(Some(near))
+                .help(format!("if it is meant, declare it: `arg {name}: any`")),
+        );
     }
 
     /// A bare name that is nearly a variable, or nearly an argument that the schema has.

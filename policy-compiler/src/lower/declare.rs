@@ -83,7 +83,7 @@ impl Lowering<'_> {
                 Diagnostic::new(Number::DuplicateBlock, message)
                     .at(span, "again here")
                     .at(first, "first here")
-                    .help(if repeats {
+                    .help(if repeats || declaration.keyword == "key" {
                         "remove one"
                     } else {
                         "join the two"

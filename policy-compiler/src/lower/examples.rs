@@ -3,10 +3,12 @@
 
 use super::{Draft, Lowering};
 use crate::conditions::{self, Scope, Type};
-use crate::diagnostic::{Diagnostic, quoted};
+use crate::diagnostic::{Diagnostic, Findings, quoted};
 use crate::number::Number;
 use crate::source::Span;
-use crate::syntax::{Block, Example as ExampleSyntax, Item, Member, Unit, Value, ValueKind, Word};
+use crate::syntax::{
+    Block, Example as ExampleSyntax, Expr, ExprKind, Item, Member, Unit, Value, ValueKind, Word,
+};
 use crate::vocabulary::{self, Place, nearest};
 use faramesh_core::call;
 use faramesh_core::decision::{Code, Effect};
@@ -298,14 +300,41 @@ impl Lowering<'_> {
             declared: &draft.declared,
             pattern: "*",
         };
-        let known = conditions::variable(key, span, scope, &mut draft.tables, self.diagnostics)?;
+        let expr = self.fact_written(key, span)?;
+        let known = conditions::fact(&expr, scope, &mut draft.tables, self.diagnostics)?;
         match known.0 {
-            Field::Args(_) | Field::Tool | Field::Agent | Field::Action => self.bad_example(
-                span,
-                "what a call brings itself stands before `given`, in its arguments",
-            ),
+            Field::Args(_) | Field::Length(_) | Field::Tool | Field::Agent | Field::Action => self
+                .bad_example(
+                    span,
+                    "what a call brings itself stands before `given`, in its arguments",
+                ),
             _ => Some(known),
         }
+    }
+
+    /// What a key names: bare names are a variable; a text is read as a condition reads it.
+    fn fact_written(&mut self, key: &[Word], span: Span) -> Option<Expr> {
+        let plain = |word: &Word| {
+            let letters = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+            !word.text.is_empty() && word.text.chars().all(letters)
+        };
+        let [only] = key else {
+            let kind = ExprKind::Name(key.to_vec());
+            return Some(Expr { kind, span });
+        };
+        if plain(only) {
+            let kind = ExprKind::Name(key.to_vec());
+            return Some(Expr { kind, span });
+        }
+        let mut found = Findings::default();
+        let mut expr = crate::condition(&only.text, &mut found);
+        let faulty = found.has_errors();
+        self.diagnostics.append(found, |_| span);
+        if faulty {
+            return None;
+        }
+        crate::yaml::places::of_expr(&mut expr, &mut |_| span);
+        Some(expr)
     }
 
     /// Canonical JSON of a supposed value; a name of a day or a month is its number.
@@ -347,7 +376,7 @@ impl Lowering<'_> {
                 let message = format!("{} is no value of `time.{}`", quoted(text), part.as_str());
                 self.report(
                     Diagnostic::new(Number::BadTime, message)
-                        .at(span, "")
+                        .at(span, conditions::time_expected(part))
                         .suggest(near),
                 );
                 None

@@ -125,11 +125,13 @@ pub(super) fn expand(file: &mut File, registry: &dyn Registry, diagnostics: &mut
         false
     });
     let mut budget = ITEMS_MAX;
+    // A flat file is an agent itself.
+    uses(&mut file.items, &mut imports, &mut budget, diagnostics);
     for item in &mut file.items {
         if let Item::Block(block) = item
             && block.keyword.text == "agent"
         {
-            uses(block, &mut imports, &mut budget, diagnostics);
+            uses(&mut block.items, &mut imports, &mut budget, diagnostics);
         }
     }
     for (import, _, _) in imports.values().filter(|(_, _, used)| !used) {
@@ -452,16 +454,16 @@ fn holds(kind: &str, value: &Value) -> bool {
 
 /// Replaces each `use` of an agent by what its pack brings.
 fn uses(
-    agent: &mut Block,
+    items: &mut Vec<Item>,
     imports: &mut BTreeMap<String, (Import, Option<Pack>, bool)>,
     budget: &mut usize,
     diagnostics: &mut Findings,
 ) {
     let is_use = |item: &Item| matches!(item, Item::Block(block) if block.keyword.text == "use");
-    if !agent.items.iter().any(is_use) {
+    if !items.iter().any(is_use) {
         return;
     }
-    for item in std::mem::take(&mut agent.items) {
+    for item in std::mem::take(items) {
         match item {
             Item::Block(block) if block.keyword.text == "use" => {
                 let alias = match block.labels.as_slice() {
@@ -485,12 +487,10 @@ fn uses(
                 };
                 *used = true;
                 if let Some(pack) = pack {
-                    agent
-                        .items
-                        .extend(taken_in(pack, &block, budget, diagnostics));
+                    items.extend(taken_in(pack, &block, budget, diagnostics));
                 }
             }
-            other => agent.items.push(other),
+            other => items.push(other),
         }
     }
 }

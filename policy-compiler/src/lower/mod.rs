@@ -27,7 +27,7 @@ use crate::source::{Lines, SourceMap, Span};
 use crate::syntax::{Block, File, Item, Setting, Value, ValueKind, Word};
 use crate::trials::Places;
 use crate::vocabulary::blocks::{self, PHASE_KEYS, RUNTIME_KEYS};
-use crate::vocabulary::{Place, nearest};
+use crate::vocabulary::{EFFECTS, Place, nearest};
 use declare::{Declarations, Settings};
 use faramesh_core::decision::Effect;
 use faramesh_core::json;
@@ -188,11 +188,8 @@ impl Lowering<'_> {
                             .help("put it into a registry, and import it"),
                     );
                 }
-                Item::Block(block)
-                    if Place::Top.shape(&block.keyword.text).is_some()
-                        && blocks::Block::of(&block.keyword.text).is_some() =>
-                {
-                    if let Some(spec) = blocks::Block::of(&block.keyword.text) {
+                Item::Block(block) if blocks::Block::of_stack(&block.keyword.text).is_some() => {
+                    if let Some(spec) = blocks::Block::of_stack(&block.keyword.text) {
                         self.declare(block, spec, &mut stack);
                     }
                 }
@@ -707,14 +704,19 @@ impl Lowering<'_> {
     }
 
     fn unknown_word(&mut self, word: &Word, place: Place) {
-        let near = nearest(&word.text, place.words());
+        let effects = match place {
+            Place::Examples | Place::Rules => &EFFECTS[..],
+            _ => &[],
+        };
+        let words = place.words().chain(effects.iter().map(|(word, _)| *word));
+        let near = nearest(&word.text, words);
         let message = format!("unknown word {} in {}", quoted(&word.text), place.noun());
         let finding = Diagnostic::new(Number::UnknownWord, message).at(word.span, "");
         self.report(match place.elsewhere(&word.text) {
             Some(other) => finding.help(format!(
-                "{} belongs into {}",
+                "{} belongs {}",
                 quoted(&word.text),
-                other.noun()
+                other.where_to()
             )),
             None => finding.suggest(near),
         });

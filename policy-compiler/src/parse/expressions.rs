@@ -289,7 +289,8 @@ impl Parser<'_> {
                     format!("expected `{sign}`, found {found}"),
                 )
                 .at(token.span, format!("expected an operator or `{sign}`"))
-                .at(open, "opened here"),
+                .at(open, "opened here")
+                .help(format!("write the missing `{sign}`")),
             );
         }
     }
@@ -465,7 +466,15 @@ impl Parser<'_> {
             };
         }
         let mut parts = vec![first];
-        while self.is_sign(".") && self.touches() {
+        loop {
+            if let Some(part) = self.quoted_part() {
+                span = span.to(self.before());
+                parts.push(part);
+                continue;
+            }
+            if !(self.is_sign(".") && self.touches()) {
+                break;
+            }
             self.bump();
             let token = self.peek();
             if token.kind != Kind::Word || !self.touches() {
@@ -508,6 +517,29 @@ impl Parser<'_> {
             kind: ExprKind::Name(parts),
             span,
         }
+    }
+}
+
+// Names.
+impl Parser<'_> {
+    /// `["cmd"]` behind a name: the same as `.cmd`. What stands in the quotes is one name, with its points.
+    fn quoted_part(&mut self) -> Option<Word> {
+        let text = match (&self.peek_at(1).kind, &self.peek_at(2).kind) {
+            (Kind::Text(index), Kind::Sign("]")) if self.is_sign("[") && self.touches() => {
+                self.tokens.strings.get(*index)?
+            }
+            _ => return None,
+        };
+        if text.is_empty() {
+            return None;
+        }
+        self.bump();
+        let span = self.bump().span;
+        self.bump();
+        Some(Word {
+            text: text.clone(),
+            span,
+        })
     }
 }
 

@@ -72,7 +72,7 @@ impl Parser<'_> {
     pub(super) fn leaves(&mut self, place: Place, open: Span) -> bool {
         let token = self.peek();
         let word = self.word();
-        let block = matches!(Place::Top.shape(word), Some(Shape::Block(_)));
+        let block = Place::starts_stack_block(word);
         let column_one = self
             .text
             .get(..token.span.start)
@@ -109,7 +109,11 @@ impl Parser<'_> {
             Some(Shape::Block(inner)) => self.block(inner, false),
             Some(Shape::MaybeBlock(inner)) => self.block(inner, true),
             None if place.holds_rules() => self.unknown(place),
-            None => self.free_setting(),
+            None => match nearest(word, place.words()).and_then(|near| place.shape(near)) {
+                // Misspelt: what follows it is read as what it most likely was.
+                Some(Shape::Line) => Some(self.line(place)),
+                _ => self.free_setting(),
+            },
         }
     }
 
@@ -157,7 +161,10 @@ impl Parser<'_> {
                     self.unexpected("`{`");
                     return self.recover();
                 }
-                match self.members() {
+                self.naming_facts = true;
+                let given = self.members();
+                self.naming_facts = false;
+                match given {
                     Some(given) => example.given = given,
                     None => return,
                 }
@@ -278,11 +285,15 @@ impl Parser<'_> {
                     let found = self.peek();
                     if found.kind != Kind::Bad {
                         let yaml = found.kind == Kind::Sign(":");
+                        let (what, expected) = match without_items {
+                            true => ("name", "expected a name after this"),
+                            false => ("block", "expected `{` after this"),
+                        };
                         let finding = Diagnostic::new(
                             Number::UnexpectedToken,
-                            format!("{} has no block", quoted(&keyword.text)),
+                            format!("{} has no {what}", quoted(&keyword.text)),
                         )
-                        .at(keyword.span, "expected `{` after this");
+                        .at(keyword.span, expected);
                         self.report(if yaml {
                             finding.help("the YAML form is not supported by this version: write `runtime { … }`, `agent \"name\" { … }`")
                         } else {
@@ -405,9 +416,9 @@ impl Parser<'_> {
             .at(word.span, "");
             finding = match elsewhere {
                 Some(other) => finding.help(format!(
-                    "{} belongs into {}",
+                    "{} belongs {}",
                     quoted(&word.text),
-                    other.noun()
+                    other.where_to()
                 )),
                 None => finding.suggest(near),
             };

@@ -27,6 +27,7 @@ pub(crate) fn parse(text: &str, tokens: &Tokens, diagnostics: &mut Findings) -> 
         blocks: 0,
         depth: 0,
         unwinding: false,
+        naming_facts: false,
         diagnostics,
     };
     File {
@@ -43,6 +44,7 @@ pub(crate) fn condition(text: &str, tokens: &Tokens, diagnostics: &mut Findings)
         blocks: 0,
         depth: 0,
         unwinding: false,
+        naming_facts: false,
         diagnostics,
     };
     let expr = parser.or();
@@ -62,6 +64,8 @@ struct Parser<'a> {
     depth: usize,
     /// A block was left open and its parents close silently.
     unwinding: bool,
+    /// Keys of the object at hand may be functions: in `given`.
+    naming_facts: bool,
     diagnostics: &'a mut Findings,
 }
 

@@ -191,8 +191,10 @@ impl Parser<'_> {
             self.unexpected("`:` and a value");
             return None;
         }
-        let value = self.value()?;
-        Some(Member { key, value })
+        let facts = std::mem::replace(&mut self.naming_facts, false);
+        let value = self.value();
+        self.naming_facts = facts;
+        Some(Member { key, value: value? })
     }
 
     /// `a`, `to.domain`, `"b.c"`.
@@ -206,6 +208,7 @@ impl Parser<'_> {
                 span: token.span,
             }]);
         }
+        let start = self.at;
         let mut parts = Vec::new();
         loop {
             if self.peek().kind != Kind::Word {
@@ -214,10 +217,27 @@ impl Parser<'_> {
             }
             parts.push(self.bump_word());
             if !(self.is_sign(".") && self.touches()) {
-                return Some(parts);
+                break;
             }
             self.bump();
         }
+        if self.naming_facts && self.is_sign("(") && self.touches() {
+            self.at = start;
+            return self.function_key();
+        }
+        Some(parts)
+    }
+
+    /// `session.sum(stripe/refund.amount, window=1h)`: one part, as a text in quotes would be.
+    fn function_key(&mut self) -> Option<Vec<Word>> {
+        let expr = self.name();
+        if super::expressions::has_fault(&expr) {
+            return None;
+        }
+        Some(vec![Word {
+            text: crate::render::condition(&expr),
+            span: expr.span,
+        }])
     }
 
     /// `-` and a number that touches it, and nothing that glues behind.

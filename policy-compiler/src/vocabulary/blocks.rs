@@ -540,6 +540,11 @@ impl Block {
             .find(|block| block.word == word)
     }
 
+    /// The block of the whole stack that the word starts.
+    pub(crate) fn of_stack(word: &str) -> Option<&'static Block> {
+        STACK_BLOCKS.iter().find(|block| block.word == word)
+    }
+
     /// Every key that some variant of the block takes.
     pub(crate) fn all_keys(&self) -> impl Iterator<Item = &'static Key> + use<> {
         let of_variants = self.variants.iter().flat_map(|(_, keys)| *keys);

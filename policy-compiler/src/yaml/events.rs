@@ -67,10 +67,10 @@ pub(super) fn read(text: &str, diagnostics: &mut Findings) -> Option<Node> {
     }
     let root = reader.root.take();
     if root.is_none() {
-        diagnostics.push(Diagnostic::new(
-            Number::NotYaml,
-            "the file holds no document",
-        ));
+        diagnostics.push(
+            Diagnostic::new(Number::NotYaml, "the file holds no document")
+                .help("write a mapping: `agent: { id: name, default: deny, rules: [] }`"),
+        );
     }
     root
 }

@@ -108,7 +108,7 @@ fn of_word(word: &mut Word, transcript: &Transcript) {
 }
 
 /// Changes each place in a condition.
-pub(super) fn of_expr(expr: &mut Expr, place: &mut impl FnMut(Span) -> Span) {
+pub(crate) fn of_expr(expr: &mut Expr, place: &mut impl FnMut(Span) -> Span) {
     expr.span = place(expr.span);
     match &mut expr.kind {
         ExprKind::Or(parts) | ExprKind::And(parts) | ExprKind::List(parts) => {

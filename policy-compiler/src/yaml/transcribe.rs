@@ -572,7 +572,7 @@ impl Writer<'_> {
                 )
                 .at(effect.span, "")
                 .suggest(near)
-                .note("effects are `permit`, `deny`, `deny!` and `defer`"),
+                .note("effects are `permit`, `defer`, `deny` or `deny!`"),
             );
             return false;
         }

@@ -37,6 +37,7 @@ struct Explained<'a> {
 
 #[derive(Debug, Serialize)]
 struct Place {
+    /// From 1, as everywhere that a person sees it.
     number: u32,
     line: Option<u32>,
 }
@@ -117,7 +118,7 @@ pub fn run(global: &Global, args: &ExplainCallArgs, output: &Output) -> Result<u
         message: &decision.message,
         missing: &decision.missing,
         rule: decision.rule.map(|number| Place {
-            number,
+            number: number + 1,
             line: line(number),
         }),
         default: decision.rule.is_none(),
@@ -152,10 +153,18 @@ fn policy(
 
 /// `time.hour=3`: what is no JSON is text.
 fn supposition(given: &str) -> Result<Supposition, Failure> {
-    let (name, value) = given.split_once('=').ok_or_else(|| {
-        Failure::usage(format!("`{}` supposes nothing", Untrusted(given)))
-            .next("write a fact and its value: `--suppose time.hour=3`")
-    })?;
+    // A function has a `=` of its own: `session.sum(stripe/refund.amount, window=1h)=900`.
+    let behind = match (given.find('('), given.find('=')) {
+        (Some(open), Some(equals)) if open < equals => given.find(')').unwrap_or_default(),
+        _ => 0,
+    };
+    let sign = given.get(behind..).and_then(|rest| rest.find('='));
+    let (name, value) = sign
+        .and_then(|at| Some((given.get(..behind + at)?, given.get(behind + at + 1..)?)))
+        .ok_or_else(|| {
+            Failure::usage(format!("`{}` supposes nothing", Untrusted(given)))
+                .next("write a fact and its value: `--suppose time.hour=3`")
+        })?;
     let value = match faramesh_core::json::parse(value.as_bytes()) {
         Ok(_) => value.to_owned(),
         Err(_) => serde_json::Value::from(value).to_string(),
@@ -176,7 +185,7 @@ fn rule(traced: &TracedRule<'_>, line: Option<u32>, decision: &Decision) -> Rule
         Some(Truth::Yes) => APPLIES,
     };
     Rule {
-        number: traced.number,
+        number: traced.number + 1,
         line,
         text: traced.rule.text.clone(),
         outcome,
@@ -265,7 +274,7 @@ fn people(
     args: &ExplainCallArgs,
     output: &Output,
 ) {
-    let place = |number: u32| match line(number) {
+    let place = |number: u32, line: Option<u32>| match line {
         Some(line) => format!("{name}:{line}"),
         None => format!("{name}, rule {number}"),
     };
@@ -282,7 +291,10 @@ fn people(
         output.line(format!("  would     {} (shadow mode)", would.as_str()));
     }
     output.line(match decision.rule {
-        Some(number) => format!("  decided   by {}", Untrusted(&place(number))),
+        Some(number) => format!(
+            "  decided   by {}",
+            Untrusted(&place(number + 1, line(number)))
+        ),
         None => "  decided   by no rule".to_owned(),
     });
     if !decision.missing.is_empty() {
@@ -305,7 +317,10 @@ fn people(
             output.paint(paint, &format!("{:9}", rule.outcome)),
             Written(&rule.text)
         ));
-        output.line(format!("           {}", Untrusted(&place(rule.number))));
+        output.line(format!(
+            "           {}",
+            Untrusted(&place(rule.number, rule.line))
+        ));
         rule.tests.iter().for_each(|test| show(test, output));
     }
     if !others.is_empty() {

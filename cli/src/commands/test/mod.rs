@@ -1,7 +1,8 @@
 //! `faramesh test`: fixtures put to the compiled policy.
 //!
-//! What is run is the artifact that `apply` would sign, by the evaluator that the daemon runs. No clock, no history: what
-//! a case does not suppose is absent, so that a fixture says the same tomorrow.
+//! What is run is the artifact that `apply` would sign, by the evaluator that the daemon runs. No clock, no history:
+//! each case is the first call of a session, and what else it does not suppose is absent, so that a fixture says the same
+//! tomorrow.
 #![forbid(unsafe_code)]
 
 mod junit;
@@ -27,6 +28,9 @@ use std::path::{Path, PathBuf};
 const FOLDER: &str = "tests";
 /// How a fixture's name ends.
 const ENDS: &[&str] = &[".fmtest.json", ".fmtest.yaml", ".fmtest.yml"];
+
+/// How published fixtures name a rule: `rule-3` is the third.
+const PUBLISHED: &str = "rule-";
 
 /// Exit statuses of this command.
 mod code {
@@ -262,6 +266,7 @@ fn compare(
 
 /// How the deciding rule may be named.
 struct RuleNames<'a> {
+    /// From 1.
     number: Option<u32>,
     line: Option<u32>,
     text: Option<&'a str>,
@@ -277,7 +282,7 @@ impl<'a> RuleNames<'a> {
         let lines = policy.and_then(|policy| compiled.map.agents.get(&policy.name));
         let at = |number: u32| policy?.rules.get(number as usize);
         RuleNames {
-            number: rule,
+            number: rule.map(|number| number + 1),
             line: rule.and_then(|number| lines?.get(number as usize).copied()),
             text: rule.and_then(at).map(|rule| rule.text.as_str()),
         }
@@ -288,6 +293,7 @@ impl<'a> RuleNames<'a> {
         match named {
             RuleRef::Number(number) => self.number == Some(*number),
             RuleRef::Text(text) if text == "default" => self.number.is_none(),
+            RuleRef::Text(text) if published(text).is_some() => published(text) == self.number,
             RuleRef::Text(text) => {
                 self.text == Some(text.as_str())
                     || text.rsplit_once(':').is_some_and(|(_, line)| {
@@ -305,6 +311,9 @@ impl<'a> RuleNames<'a> {
                 .map(|line| RuleRef::Text(format!("{file}:{line}")))
         };
         match named {
+            Some(RuleRef::Text(text)) if published(text).is_some() => {
+                Some(RuleRef::Text(format!("{PUBLISHED}{number}")))
+            }
             Some(RuleRef::Text(text)) => match text.rsplit_once(':') {
                 Some((file, line)) if line.parse::<u32>().is_ok() => by_line(file),
                 _ => self.text.map(|text| RuleRef::Text(text.to_owned())),
@@ -312,6 +321,11 @@ impl<'a> RuleNames<'a> {
             Some(RuleRef::Number(_)) | None => Some(RuleRef::Number(number)),
         }
     }
+}
+
+/// The number in `rule-3`.
+fn published(text: &str) -> Option<u32> {
+    text.strip_prefix(PUBLISHED)?.parse().ok()
 }
 
 /// Writes what is decided into the expectations that do not hold: the keys that they have, and no other byte.

@@ -330,15 +330,15 @@ impl fmt::Display for Field {
                 window_ms,
             } => {
                 write_path(&format!("session.sum({pattern}"), path, f)?;
-                write_window(*window_ms, f)
+                write_window(", ", *window_ms, f)
             }
             Field::Count { pattern, window_ms } => {
                 write!(f, "session.count({pattern}")?;
-                write_window(*window_ms, f)
+                write_window(", ", *window_ms, f)
             }
             Field::Denials { window_ms } => {
                 f.write_str("session.denials(")?;
-                write_window(*window_ms, f)
+                write_window("", *window_ms, f)
             }
             Field::Calculated(steps) => {
                 f.write_str("calculated(")?;
@@ -358,10 +358,33 @@ impl fmt::Display for Field {
     }
 }
 
-fn write_window(window_ms: Option<u64>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// `before` stands before a window that there is.
+fn write_window(before: &str, window_ms: Option<u64>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match window_ms {
-        Some(milliseconds) => write!(f, ", window={milliseconds}ms)"),
+        Some(milliseconds) => {
+            f.write_str(before)?;
+            f.write_str("window=")?;
+            write_duration(milliseconds, f)?;
+            f.write_str(")")
+        }
         None => f.write_str(")"),
+    }
+}
+
+/// As a policy writes it, in the largest unit that it is a whole number of: `1h`, `90m`, `1.500s`.
+fn write_duration(milliseconds: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let units = [
+        (86_400_000, 'd'),
+        (3_600_000, 'h'),
+        (60_000, 'm'),
+        (1_000, 's'),
+    ];
+    let whole = units
+        .iter()
+        .find(|(unit, _)| milliseconds.is_multiple_of(*unit));
+    match whole {
+        Some((unit, letter)) if milliseconds > 0 => write!(f, "{}{letter}", milliseconds / unit),
+        _ => write!(f, "{}.{:03}s", milliseconds / 1_000, milliseconds % 1_000),
     }
 }
 
