@@ -5,6 +5,7 @@
 
 pub(crate) mod blocks;
 
+use crate::diagnostic::{Diagnostic, quoted};
 use blocks::{AGENT_BLOCKS, Block, RUNTIME_KEYS, STACK_BLOCKS, Type};
 use faramesh_core::policy::artifact::RuleEffect;
 
@@ -262,6 +263,32 @@ impl Place {
         ]
         .into_iter()
         .find(|place| *place != self && place.shape(word).is_some())
+    }
+}
+
+impl Place {
+    /// What to do about a word that is unknown here: where it belongs, or what it nearly is.
+    pub(crate) fn advise(self, finding: Diagnostic, word: &str, near: Option<&str>) -> Diagnostic {
+        let place = match (self.elsewhere(word), near) {
+            (Some(place), _) => place,
+            (None, Some(near)) => return finding.suggest(Some(near)),
+            (None, None) => match self.below(word) {
+                Some(place) => place,
+                None => return finding,
+            },
+        };
+        finding.help(format!("{} belongs {}", quoted(word), place.where_to()))
+    }
+
+    /// The block that a word is a setting of, for one that stands outside it: `max` of `budget`.
+    fn below(self, word: &str) -> Option<Place> {
+        let fixed = [Place::Tool, Place::Phase, Place::Pack];
+        let blocks = AGENT_BLOCKS.iter().chain(STACK_BLOCKS);
+        let blocks = blocks.map(|block| Place::Settings(block.word));
+        fixed
+            .into_iter()
+            .chain(blocks)
+            .find(|place| *place != self && place.shape(word).is_some())
     }
 }
 

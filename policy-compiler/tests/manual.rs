@@ -1,8 +1,65 @@
 //! Every block of the language's manual is compiled: ```` ```fms ```` without a finding, `in agent` inside an agent,
-//! `warns W…` and `rejected E…` with exactly that finding.
+//! `warns W…` and `rejected E…` with exactly that finding; `imports` with the manual's packs (`pack`), which the key that it
+//! trusts has signed.
 
-use faramesh_policy_compiler::{Options, SourceFile, Style, compile, render};
+use ed25519_dalek::{Signer as _, SigningKey};
+use faramesh_core::checkpoint::{KeyName, PublicKey};
+use faramesh_core::policy::artifact::digest;
+use faramesh_policy_compiler::{
+    Options, Pack, PackStatement, Registry, SourceFile, Style, Unreachable, compile_with, render,
+};
+use std::collections::BTreeMap;
 use std::path::Path;
+
+/// Where the manual's packs come from, and whose key signs them.
+const PUBLISHER: &str = "registry.example/policies";
+
+/// The manual's packs, by name and version.
+struct Packs(BTreeMap<String, Pack>);
+
+impl Registry for Packs {
+    fn fetch(&self, name: &str, version: &str) -> Result<Pack, Unreachable> {
+        let pack = self.0.get(&format!("{name}@{version}")).cloned();
+        pack.ok_or(Unreachable {
+            why: String::from("the manual shows no such pack"),
+        })
+    }
+}
+
+impl Packs {
+    fn of(blocks: &[(String, String)]) -> Packs {
+        let packs = blocks.iter().filter(|(info, _)| info == "fms pack");
+        Packs(packs.map(|(_, text)| signed(text)).collect())
+    }
+}
+
+/// A pack under its name and version, with a note by the key that the manual trusts: an example's, whose secret is zeros.
+fn signed(text: &str) -> (String, Pack) {
+    let quoted = |word: &str| {
+        let rest = text.split_once(word).map_or("", |(_, rest)| rest);
+        rest.split('"').nth(1).unwrap_or_default().to_string()
+    };
+    let (name, version) = (
+        format!("{PUBLISHER}/{}", quoted("pack ")),
+        quoted("version"),
+    );
+    let key = SigningKey::from_bytes(&[0; 32]);
+    let publisher = KeyName::new(PUBLISHER).expect("a key's name");
+    let public = PublicKey::new(publisher, key.verifying_key().as_bytes()).expect("a key");
+    let statement = PackStatement {
+        name: name.clone(),
+        version: version.clone(),
+        digest: digest(text.as_bytes()),
+    };
+    let note = public
+        .seal(&statement, |bytes| key.sign(bytes).to_bytes())
+        .expect("a note");
+    let pack = Pack {
+        text: text.to_string(),
+        note: note.into_bytes(),
+    };
+    (format!("{name}@{version}"), pack)
+}
 
 /// The info string and the text of each fenced block.
 fn blocks(manual: &str) -> Vec<(String, String)> {
@@ -35,10 +92,16 @@ fn every_block_of_the_manual_compiles_as_it_says() {
     let manual = std::fs::read_to_string(path).expect("the manual is read");
     let blocks = blocks(&manual);
     assert!(blocks.len() >= 10, "the manual has {} blocks", blocks.len());
-    // A fence without a word shows a file of another kind.
-    for (info, text) in blocks.into_iter().filter(|(info, _)| !info.is_empty()) {
+    let packs = Packs::of(&blocks);
+    assert_eq!(packs.0.len(), 1, "the manual shows one pack");
+    assert!(blocks.iter().any(|(info, _)| info == "fms imports"));
+    // A fence without a word shows a file of another kind; a pack is compiled where it is imported.
+    for (info, text) in blocks
+        .into_iter()
+        .filter(|(info, _)| !info.is_empty() && info != "fms pack")
+    {
         let expected: Vec<&str> = match info.split_whitespace().collect::<Vec<_>>().as_slice() {
-            ["fms"] | ["fms", "in", "agent"] | ["yaml" | "json"] => Vec::new(),
+            ["fms"] | ["fms", "imports"] | ["fms", "in", "agent"] | ["yaml" | "json"] => Vec::new(),
             ["fms" | "yaml" | "json", "warns" | "rejected", number] => vec![number],
             _ => panic!("`{info}` is no kind of block"),
         };
@@ -48,7 +111,7 @@ fn every_block_of_the_manual_compiles_as_it_says() {
             text.clone()
         };
         let source = SourceFile::new(manual_name(&info), text);
-        let outcome = compile(&source, &Options::default());
+        let outcome = compile_with(&source, &Options::default(), &packs);
         let shown = render(&source, &outcome.diagnostics, Style::Plain);
         let expected_numbers: Vec<String> =
             expected.iter().map(|number| number.to_string()).collect();

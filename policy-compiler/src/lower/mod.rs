@@ -712,14 +712,7 @@ impl Lowering<'_> {
         let near = nearest(&word.text, words);
         let message = format!("unknown word {} in {}", quoted(&word.text), place.noun());
         let finding = Diagnostic::new(Number::UnknownWord, message).at(word.span, "");
-        self.report(match place.elsewhere(&word.text) {
-            Some(other) => finding.help(format!(
-                "{} belongs {}",
-                quoted(&word.text),
-                other.where_to()
-            )),
-            None => finding.suggest(near),
-        });
+        self.report(place.advise(finding, &word.text, near));
     }
 
     fn finish(&mut self, name: String, mut draft: Draft) -> AgentPolicy {

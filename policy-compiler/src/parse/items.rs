@@ -408,21 +408,12 @@ impl Parser<'_> {
         {
             self.unknown_clause(&word, near);
         } else {
-            let elsewhere = place.elsewhere(&word.text);
-            let mut finding = Diagnostic::new(
+            let finding = Diagnostic::new(
                 Number::UnknownWord,
                 format!("unknown word {} in {}", quoted(&word.text), place.noun()),
             )
             .at(word.span, "");
-            finding = match elsewhere {
-                Some(other) => finding.help(format!(
-                    "{} belongs {}",
-                    quoted(&word.text),
-                    other.where_to()
-                )),
-                None => finding.suggest(near),
-            };
-            self.report(finding);
+            self.report(place.advise(finding, &word.text, near));
         }
         // Its block is read for faults of its own and then forgotten: the finding above stands for it.
         while !self.peek().first
