@@ -5,7 +5,7 @@ use crate::diagnostic::{Diagnostic, Findings, quoted};
 use crate::number::Number;
 use crate::source::Span;
 use crate::vocabulary::{near_variable, nearest};
-use faramesh_core::policy::artifact::{Field, Op};
+use faramesh_core::policy::artifact::{Field, Op, Rule};
 use std::collections::BTreeMap;
 
 /// Arguments of one tool whose names are compared with each other: more are no longer a person's.
@@ -26,7 +26,7 @@ pub(super) fn nearly_the_same(agent: &Agent<'_>, diagnostics: &mut Findings) {
             // Who asks for both in one rule means both.
             let others = known.keys().filter(|other| !own.contains_key(*other));
             if let Some(near) = nearest(name, others.map(String::as_str))
-                && doubtful(agent, &lowered.rule.pattern, name, near)
+                && doubtful(agent, &lowered.rule, name, near)
                 && let Some(first) = known.get(near)
             {
                 diagnostics.push(finding(&lowered.rule.pattern, name, near, *span, *first));
@@ -48,16 +48,18 @@ fn arguments<'a>(agent: &'a Agent<'_>, condition: &'a [Op]) -> impl Iterator<Ite
     })
 }
 
-/// Declared names are meant; so are numbered ones, and one and several. What is nearly a variable was said already.
-fn doubtful(agent: &Agent<'_>, tool: &str, name: &str, near: &str) -> bool {
-    let declared = agent.declared.argument_names(tool);
+/// Declared names are meant; so are numbered ones, and one and several. A bare name that is nearly a variable was said
+/// already.
+fn doubtful(agent: &Agent<'_>, rule: &Rule, name: &str, near: &str) -> bool {
+    let declared = agent.declared.argument_names(&rule.pattern);
+    let said = near_variable(name) == Some(near) && !rule.text.contains(&format!("args.{name}"));
     let stem = |name: &str| {
         let letters: String = name.chars().filter(|c| !c.is_ascii_digit()).collect();
         letters.trim_end_matches('s').to_owned()
     };
     !declared.iter().any(|known| known == name)
         && nearest(name, declared.iter().map(String::as_str)).is_none()
-        && near_variable(name) != Some(near)
+        && !said
         && stem(name) != stem(near)
 }
 
