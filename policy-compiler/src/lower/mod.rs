@@ -705,7 +705,7 @@ impl Lowering<'_> {
 
     fn unknown_word(&mut self, word: &Word, place: Place) {
         let effects = match place {
-            Place::Examples | Place::Rules => &EFFECTS[..],
+            Place::Examples | Place::Rules => EFFECTS,
             _ => &[],
         };
         let words = place.words().chain(effects.iter().map(|(word, _)| *word));
