@@ -30,7 +30,7 @@ pub struct Global {
     /// The stack: the directory that holds governance.fms
     #[arg(long, global = true, value_name = "DIR", default_value = ".")]
     pub dir: PathBuf,
-    /// How results are printed; JSON is stable and documented in docs/cli.md
+    /// How results are printed; `check` also takes sarif, `policy show` yaml. JSON is stable, see docs/cli.md
     #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
     pub format: Format,
     /// Never use colour (as does the variable NO_COLOR)
@@ -52,8 +52,10 @@ pub enum Format {
     /// For programs
     Json,
     /// For code hosts and editors: SARIF 2.1.0, of `check` only
+    #[value(hide = true)]
     Sarif,
     /// The policy as YAML, of `policy show` only
+    #[value(hide = true)]
     Yaml,
 }
 
@@ -186,6 +188,20 @@ pub struct FmtArgs {
     /// From standard input to standard output
     #[arg(long, conflicts_with = "files")]
     pub stdin: bool,
+    /// Write no file; print one valid policy in this form instead, comments, variables and imports resolved away
+    #[arg(long, value_name = "FORM", conflicts_with_all = ["check", "stdin"])]
+    pub to: Option<To>,
+}
+
+/// `fmt --to`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum To {
+    /// The policy language
+    Fms,
+    /// YAML
+    Yaml,
+    /// JSON
+    Json,
 }
 
 /// See [`Command::Test`].

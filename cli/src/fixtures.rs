@@ -43,8 +43,8 @@ pub struct Case {
     pub expect: Expect,
     /// Line, from 1.
     pub line: usize,
-    /// Where the expectation stands.
-    pub span: Span,
+    /// Where the expectation's values stand, by key.
+    spans: Vec<(String, Span)>,
 }
 
 /// What must come out; what is not given is not looked at.
@@ -177,7 +177,7 @@ impl Reader<'_> {
             suppose,
             expect: self.expect(expected)?,
             line: line(&self.source.text, node.span.start),
-            span: expected.span,
+            spans: spans(expected),
         })
     }
 
@@ -340,50 +340,80 @@ fn line(text: &str, at: usize) -> usize {
         .map_or(1, |before| before.matches('\n').count() + 1)
 }
 
+fn spans(expected: &Node) -> Vec<(String, Span)> {
+    let NodeKind::Map(members) = &expected.kind else {
+        return Vec::new();
+    };
+    members
+        .iter()
+        .map(|(key, node)| (key.text.clone(), node.span))
+        .collect()
+}
+
 impl Fixture {
-    /// The file's text with other expectations in place of these cases' own; nothing else of it changes.
+    /// The file's text with other values in place of those of these cases' expectations that differ; nothing else of it
+    /// changes.
     pub fn rewritten(&self, changes: &[(usize, Expect)]) -> String {
         let mut text = self.source.text.clone();
-        let mut changes: Vec<(Span, String)> = changes
-            .iter()
-            .filter_map(|(case, expect)| {
-                let span = self.cases.get(*case)?.span;
-                Some((trimmed(&text, span), self.written(expect)))
-            })
-            .collect();
+        let mut fresh: Vec<(Span, String)> = Vec::new();
+        for (place, expect) in changes {
+            let Some(case) = self.cases.get(*place) else {
+                continue;
+            };
+            for (key, span) in &case.spans {
+                let span = trimmed(&text, *span);
+                let before = text.get(span.start..span.end).unwrap_or_default();
+                let value = self.value(key, &case.expect, expect, before);
+                fresh.extend(value.map(|value| (span, value)));
+            }
+        }
         // From the end, so that the places before stay where they are.
-        changes.sort_by_key(|(span, _)| std::cmp::Reverse(span.start));
-        for (span, fresh) in changes {
+        fresh.sort_by_key(|(span, _)| std::cmp::Reverse(span.start));
+        for (span, value) in fresh {
             if text.get(span.start..span.end).is_some() {
-                text.replace_range(span.start..span.end, &fresh);
+                text.replace_range(span.start..span.end, &value);
             }
         }
         text
     }
 
-    /// On one line: JSON as people write it, which is YAML too.
-    fn written(&self, expect: &Expect) -> String {
-        let string = |text: &str| serde_json::Value::from(text).to_string();
-        let quote = if self.form == Form::Json { "\"" } else { "" };
-        let mut parts = vec![format!("{quote}effect{quote}: {}", string(&expect.effect))];
-        match &expect.rule_ref {
-            Some(RuleRef::Number(number)) => {
-                parts.push(format!("{quote}rule_ref{quote}: {number}"))
+    /// A key's value as the file writes it; nothing where it is the same.
+    fn value(&self, key: &str, old: &Expect, new: &Expect, before: &str) -> Option<String> {
+        let text = |text: &str| self.text(text, before);
+        let or_null = |value: &Option<String>| value.as_deref().map_or("null".to_owned(), text);
+        match key {
+            "effect" if old.effect != new.effect => Some(text(&new.effect)),
+            "rule_ref" if old.rule_ref != new.rule_ref => Some(match &new.rule_ref {
+                Some(RuleRef::Number(number)) => number.to_string(),
+                Some(RuleRef::Text(rule)) => text(rule),
+                None => "null".to_owned(),
+            }),
+            "code" if old.code != new.code => Some(or_null(&new.code)),
+            "missing" if old.missing != new.missing => {
+                let names = new.missing.iter().flatten();
+                let names: Vec<String> = names.map(|name| quoted(name)).collect();
+                Some(format!("[{}]", names.join(", ")))
             }
-            Some(RuleRef::Text(text)) => {
-                parts.push(format!("{quote}rule_ref{quote}: {}", string(text)))
-            }
-            None => {}
+            _ => None,
         }
-        if let Some(code) = &expect.code {
-            parts.push(format!("{quote}code{quote}: {}", string(code)));
-        }
-        if let Some(missing) = &expect.missing {
-            let names: Vec<String> = missing.iter().map(|name| string(name)).collect();
-            parts.push(format!("{quote}missing{quote}: [{}]", names.join(", ")));
-        }
-        format!("{{ {} }}", parts.join(", "))
     }
+
+    /// Bare where YAML had it bare and takes it so: words of letters, digits and underscores.
+    fn text(&self, text: &str, before: &str) -> String {
+        let bare = self.form != Form::Json
+            && !before.starts_with(['"', '\''])
+            && text.starts_with(|c: char| c.is_ascii_alphabetic())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        match bare {
+            true => text.to_owned(),
+            false => quoted(text),
+        }
+    }
+}
+
+/// As JSON, which is YAML too.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }
 
 /// Without the line ends and comments that a mapping of YAML takes with it at its end.

@@ -14,6 +14,7 @@ pub mod layout;
 pub mod journal;
 
 pub mod files;
+pub mod names;
 pub mod output;
 pub mod untrusted;
 

@@ -5,6 +5,7 @@
 //! the call is absent.
 #![forbid(unsafe_code)]
 
+use crate::names;
 use faramesh_core::call::accept;
 use faramesh_core::decision::{Code, Decision};
 use faramesh_core::identity::{Attested, Caller, attest};
@@ -104,7 +105,11 @@ impl Trial {
             }
             let value = json::parse(one.value.as_bytes())
                 .map_err(|e| format!("the value of `{}` is not JSON: {e}", one.name))?;
-            self.supposed.suppose(field(&one.name, fields)?, value);
+            let field = field(&one.name, fields)?;
+            if let Some(why) = names::impossible(&field, &value) {
+                return Err(format!("{why}, not `{}`", one.value));
+            }
+            self.supposed.suppose(field, value);
         }
         Ok(())
     }

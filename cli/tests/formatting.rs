@@ -70,6 +70,42 @@ fn a_file_that_does_not_parse_leaves_every_file_as_it_was() {
 }
 
 #[test]
+fn a_policy_in_another_form_is_the_same_policy_and_no_file_is_written() {
+    let world = World::with(LOOSE);
+    let before = world.snapshot();
+    let digest = |world: &World| {
+        world
+            .faramesh(&["check"])
+            .exits(0)
+            .stdout
+            .lines()
+            .nth(1)
+            .map(str::to_owned)
+    };
+    for (form, name) in [
+        ("yaml", "governance.yaml"),
+        ("json", "governance.json"),
+        ("fms", "governance.fms"),
+    ] {
+        let text = world.faramesh(&["fmt", "--to", form]).exits(0).stdout;
+        let other = World::new();
+        other.write(name, &text);
+        assert!(digest(&world).unwrap().contains("sha256:"));
+        assert_eq!(digest(&other), digest(&world), "{text}");
+        let back = other.faramesh(&["fmt", "--to", "fms"]).exits(0).stdout;
+        assert!(back.contains("permit x if a and b"), "{back}");
+    }
+    assert_eq!(world.snapshot(), before);
+    world.faramesh(&["fmt", "--to", "toml"]).exits(64);
+    world
+        .faramesh(&["fmt", "--to", "yaml", "--check"])
+        .exits(64);
+    world.write("governance.fms", "permitt x");
+    let answer = world.faramesh(&["fmt", "--to", "yaml"]).exits(65);
+    assert_eq!(answer.stdout, "");
+}
+
+#[test]
 fn an_import_that_cannot_be_had_exits_2_and_says_nothing_of_the_policy() {
     let world = World::with(
         "trust { key \"registry.example/policies\" ed25519:O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik= }\nimport \"registry.example/policies/refunds@1.2.0\" as refunds\nagent bot { use refunds  permit x }\n",

@@ -101,7 +101,7 @@ fn update_rewrites_what_does_not_hold_and_no_other_byte() {
         .says(&["rewritten  refunds: large", "1 rewritten"]);
     let expected = CASES.replace(
         r#"{"effect": "permit", "rule_ref": 1}"#,
-        r#"{ "effect": "defer", "rule_ref": 2 }"#,
+        r#"{"effect": "defer", "rule_ref": 2}"#,
     );
     assert_eq!(fs::read_to_string(&path).unwrap(), expected);
     assert_eq!(
@@ -147,7 +147,12 @@ fn yaml_fixtures_are_the_same_and_keep_their_comments() {
     ] {
         assert!(text.contains(kept), "{text}");
     }
-    assert!(text.contains("{ effect: \"permit\" }"), "{text}");
+    assert_eq!(
+        text,
+        YAML.replace("effect: deny ", "effect: permit ")
+            .replace("code: POLICY_DENY", "code: null"),
+        "only the values that differ"
+    );
     world
         .faramesh(&["test"])
         .exits(0)
@@ -481,4 +486,98 @@ fn the_policy_in_force_explains_a_call_when_asked() {
         effect(&["--tool", "crm/read", "--format", "json", "--applied"]),
         "deny"
     );
+}
+
+#[test]
+fn update_keeps_the_quotes_and_lines_of_an_expectation() {
+    let text = "agent_id: bot
+cases:
+  - tool: stripe/refund
+    args: { amount: 80 }
+    expect:
+      rule_ref: \"default\"   # none?
+      effect: 'deny'
+      missing:
+        - args.x
+        - args.y
+";
+    let world = with_fixture("a.fmtest.yaml", text);
+    world.faramesh(&["test", "--update"]).exits(0);
+    let after = fs::read_to_string(world.dir.join("tests/a.fmtest.yaml")).unwrap();
+    assert!(
+        after.contains("   # none?\n      effect: \"permit\"\n"),
+        "{after}"
+    );
+    assert!(after.contains("missing:\n        []\n"), "{after}");
+    world.faramesh(&["test"]).exits(0);
+}
+
+#[test]
+fn a_misspelt_agent_passes_no_case_unless_the_refusal_is_what_is_expected() {
+    let fixture = |expect: &str| {
+        format!(r#"{{"agent_id": "bott", "cases": [{{"tool": "shell/run", "expect": {expect}}}]}}"#)
+    };
+    with_fixture("a.fmtest.json", &fixture(r#"{"effect": "deny"}"#))
+        .faramesh(&["test"])
+        .exits(65)
+        .says(&["no agent `bott`", "did you mean `bot`?"]);
+    let expect = r#"{"effect": "deny", "code": "IDENTITY_UNVERIFIED"}"#;
+    with_fixture("a.fmtest.json", &fixture(expect))
+        .faramesh(&["test"])
+        .exits(0);
+}
+
+#[test]
+fn what_no_trial_looks_at_is_said() {
+    let policy = "agent bot {\n  default deny\n  permit x\n  budget d { max $5 }\n}\n";
+    let world = World::with(policy);
+    fs::create_dir(world.dir.join("tests")).unwrap();
+    let fixture =
+        r#"{"agent_id": "bot", "cases": [{"tool": "x", "expect": {"effect": "permit"}}]}"#;
+    world.write("tests/a.fmtest.json", fixture);
+    world
+        .faramesh(&["test"])
+        .exits(0)
+        .says(&["not considered: `budget` in agent `bot`"]);
+    let call = ["explain", "call", "--agent", "bot", "--tool", "x"];
+    world
+        .faramesh(&call)
+        .exits(0)
+        .says(&["not considered: `budget` in agent `bot`"]);
+}
+
+#[test]
+fn a_call_that_cannot_be_meant_is_not_explained() {
+    let world = World::with(
+        "agent bot {\n  default deny\n  permit x if time.hour < 6\n  permit x if a == 1\n}\n",
+    );
+    let call = |more: &[&str]| {
+        let args = [&["explain", "call", "--tool", "x"][..], more].concat();
+        world.faramesh(&args)
+    };
+    for hour in ["time.hour=25", "time.hour=abc", "time.hour=-1"] {
+        call(&["--agent", "bot", "--suppose", hour])
+            .exits(64)
+            .says(&["`time.hour` is a whole number from 0 to 23"]);
+    }
+    call(&["--agent", "bot", "--args", "{to: 1}"])
+        .exits(64)
+        .says(&["not JSON", "--args '{"]);
+    call(&["--agent", "bpt"])
+        .exits(0)
+        .says(&["DENY", "did you mean `bot`?"]);
+    // The second rule is never asked, so that nothing is said of its test.
+    let answer = call(&["--agent", "bot", "--suppose", "time.hour=3"]).exits(0);
+    let (_, passed_over) = answer.stdout.split_once("not asked").unwrap();
+    assert!(!passed_over.contains("args.a"), "{}", answer.stdout);
+}
+
+#[test]
+fn fail_fast_hides_no_case_that_cannot_be_put() {
+    let fixture = r#"{"agent_id": "bot", "cases": [
+        {"tool": "x", "expect": {"effect": "permit"}},
+        {"tool": "x", "suppose": {"no.fact": 1}, "expect": {"effect": "deny"}}]}"#;
+    let world = with_fixture("a.fmtest.json", fixture);
+    world.faramesh(&["test", "--fail-fast"]).exits(65);
+    world.faramesh(&["test"]).exits(65);
 }

@@ -1,17 +1,20 @@
-//! `faramesh fmt`: policies in the one form.
+//! `faramesh fmt`: policies in the one form, and with `--to` one policy in another.
 //!
 //! Invariants: every file is read and formatted before the first is written, so that one which does not parse leaves all
 //! as they were; a file is replaced whole and keeps its mode; one that is in the form already is not touched.
 #![forbid(unsafe_code)]
 
-use crate::args::{FmtArgs, Global};
+use crate::args::{FmtArgs, Global, To};
 use crate::failure::{Failure, exit};
 use crate::files;
 use crate::layout;
 use crate::output::{Output, Paint};
-use crate::source::shown_name;
-use crate::untrusted::Untrusted;
-use faramesh_policy_compiler::{SOURCE_BYTES_MAX, SourceFile, Style, format, render};
+use crate::source::{self, shown_name};
+use crate::untrusted::{Untrusted, Written};
+use faramesh_policy_compiler::{
+    Options, SOURCE_BYTES_MAX, SourceFile, Style, compile, format, render, render_json,
+    render_policy, render_yaml,
+};
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 use std::io::{Read, Write};
@@ -43,6 +46,9 @@ struct Formatted {
 /// # Errors
 /// A file cannot be read or written, or does not parse (65): then none is written.
 pub fn run(global: &Global, args: &FmtArgs, output: &Output) -> Result<u8, Failure> {
+    if let Some(to) = args.to {
+        return convert(global, args, to, output);
+    }
     if args.stdin {
         return stdin(args, output);
     }
@@ -83,6 +89,36 @@ pub fn run(global: &Global, args: &FmtArgs, output: &Output) -> Result<u8, Failu
         true => code::DIFFERS,
         false => exit::OK,
     })
+}
+
+/// Prints one policy in another form. It is compiled again first: what does not come out with the same digest is not
+/// printed.
+fn convert(global: &Global, args: &FmtArgs, to: To, output: &Output) -> Result<u8, Failure> {
+    let path = match args.files.as_slice() {
+        [] => layout::source(&global.dir),
+        [one] => one.clone(),
+        _ => return Err(Failure::usage("`--to` takes one policy").next("name one file")),
+    };
+    let outcome = source::compile_file(&path, None)?;
+    source::print(outcome.findings(), output);
+    let compiled = outcome.compiled().ok_or_else(|| {
+        Failure::data(format!("`{}` has errors", outcome.findings().file))
+            .next("mend what stands above: only a valid policy has other forms")
+    })?;
+    let (name, text) = match to {
+        To::Fms => ("policy.fms", render_policy(&compiled.artifact)),
+        To::Yaml => ("policy.yaml", render_yaml(&compiled.artifact)),
+        To::Json => ("policy.json", render_json(&compiled.artifact)),
+    };
+    let again = compile(&SourceFile::new(name, text.as_str()), &Options::default());
+    if again.artifact.as_ref() != Some(&compiled.artifact) {
+        return Err(Failure::internal(
+            "the policy in that form would not mean the same, so it is not printed",
+        ));
+    }
+    // A reader that went away is not our failure.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    Ok(exit::OK)
 }
 
 fn stdin(args: &FmtArgs, output: &Output) -> Result<u8, Failure> {
@@ -145,7 +181,7 @@ fn diff(source: &SourceFile, fresh: &str, output: &Output) {
     for hunk in diff.unified_diff().context_radius(CONTEXT).iter_hunks() {
         output.line(hunk.header().to_string());
         for change in hunk.iter_changes() {
-            let line = Untrusted(change.value().trim_end_matches(['\n', '\r'])).to_string();
+            let line = Written(change.value().trim_end_matches(['\n', '\r'])).to_string();
             output.line(match change.tag() {
                 ChangeTag::Delete => output.paint(Paint::Bad, &format!("-{line}")),
                 ChangeTag::Insert => output.paint(Paint::Good, &format!("+{line}")),

@@ -6,6 +6,7 @@ use crate::commands::govern;
 use crate::commands::policy::Known;
 use crate::failure::{Failure, exit};
 use crate::layout;
+use crate::names;
 use crate::output::{Output, Paint};
 use crate::policies;
 use crate::source;
@@ -32,6 +33,7 @@ struct Explained<'a> {
     missing: &'a [String],
     rule: Option<Place>,
     default: bool,
+    not_considered: &'a [String],
     rules: Vec<Rule>,
 }
 
@@ -67,6 +69,14 @@ struct Fact {
     undeclared: bool,
 }
 
+/// What is said beside the decision.
+struct Beside {
+    /// Why the agent is none of the policy's.
+    agent: Option<String>,
+    /// What the decision does not look at.
+    not_considered: Vec<String>,
+}
+
 /// What became of a rule.
 const OUTSIDE: &str = "other tools";
 const PASSED_OVER: &str = "not asked";
@@ -89,6 +99,15 @@ pub fn run(global: &Global, args: &ExplainCallArgs, output: &Output) -> Result<u
         .map(|given| supposition(given))
         .collect::<Result<Vec<_>, _>>()?;
     let arguments = govern::arguments(&args.args)?;
+    // A key that stands twice is JSON: that it is no call is the answer.
+    if let Err(why) = serde_json::from_slice::<serde::de::IgnoredAny>(&arguments) {
+        return Err(Failure::usage(format!("the arguments are not JSON: {why}"))
+            .next("write an object with its names in quotes: `--args '{\"to\": 1}'`"));
+    }
+    let beside = Beside {
+        agent: names::unknown_agent(&artifact, &args.agent),
+        not_considered: names::not_considered(&artifact),
+    };
     let trial = Trial::new(
         &policy,
         &args.agent,
@@ -106,7 +125,7 @@ pub fn run(global: &Global, args: &ExplainCallArgs, output: &Output) -> Result<u
         .iter()
         .map(|traced| rule(traced, line(traced.number), &decision))
         .collect();
-    people(&name, &decision, &rules, line, args, output);
+    people(&name, &decision, &rules, line, args, &beside, output);
     output.json(&Explained {
         agent: &args.agent,
         tool: &args.tool,
@@ -122,6 +141,7 @@ pub fn run(global: &Global, args: &ExplainCallArgs, output: &Output) -> Result<u
             line: line(number),
         }),
         default: decision.rule.is_none(),
+        not_considered: &beside.not_considered,
         rules,
     });
     Ok(exit::OK)
@@ -189,8 +209,12 @@ fn rule(traced: &TracedRule<'_>, line: Option<u32>, decision: &Decision) -> Rule
         line,
         text: traced.rule.text.clone(),
         outcome,
-        condition: traced.truth.map(word),
-        tests: traced.tests.iter().map(test).collect(),
+        // What nobody asks for has no answer.
+        condition: traced.truth.filter(|_| outcome != PASSED_OVER).map(word),
+        tests: match outcome {
+            PASSED_OVER => Vec::new(),
+            _ => traced.tests.iter().map(test).collect(),
+        },
     }
 }
 
@@ -272,6 +296,7 @@ fn people(
     rules: &[Rule],
     line: impl Fn(u32) -> Option<u32>,
     args: &ExplainCallArgs,
+    beside: &Beside,
     output: &Output,
 ) {
     let place = |number: u32, line: Option<u32>| match line {
@@ -301,6 +326,15 @@ fn people(
         output.line(format!(
             "  missing   {}",
             Untrusted(&decision.missing.join(", "))
+        ));
+    }
+    if let Some(why) = &beside.agent {
+        output.line(format!("  agent     {}", Untrusted(why)));
+    }
+    if !beside.not_considered.is_empty() {
+        output.line(format!(
+            "  beside    not considered: {}",
+            Untrusted(&beside.not_considered.join(", "))
         ));
     }
     let (others, met): (Vec<&Rule>, Vec<&Rule>) =

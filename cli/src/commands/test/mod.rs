@@ -13,11 +13,12 @@ use crate::failure::Failure;
 use crate::files;
 use crate::fixtures::{self, Case, Expect, Fixture, RuleRef};
 use crate::layout;
+use crate::names;
 use crate::output::{Output, Paint};
 use crate::source::{self, Compiled};
 use crate::trial::{Clock, Trial};
 use crate::untrusted::Untrusted;
-use faramesh_core::decision::Decision;
+use faramesh_core::decision::{Code, Decision};
 use faramesh_core::policy::Policy;
 use faramesh_policy_compiler::{Style, render};
 use serde::Serialize;
@@ -60,6 +61,7 @@ struct Report<'a> {
     passed: usize,
     failed: usize,
     updated: usize,
+    not_considered: &'a [String],
     cases: &'a [Outcome],
 }
 
@@ -76,22 +78,27 @@ pub fn run(global: &Global, args: &TestArgs, output: &Output) -> Result<u8, Fail
         false => args.files.clone(),
     };
     let fixtures = read(&files, output)?;
+    // What cannot be put is said before anything is written, and also where `--fail-fast` would not come to it.
+    let mut all = Vec::new();
+    for fixture in &fixtures {
+        let cases = fixture.cases.iter();
+        let own: Result<Vec<Outcome>, Failure> = cases
+            .map(|case| put(&policy, &compiled, fixture, case))
+            .collect();
+        all.push(own?);
+    }
     let mut outcomes = Vec::new();
-    for (path, fixture) in files.iter().zip(&fixtures) {
-        let first = outcomes.len();
-        for case in &fixture.cases {
-            let outcome = put(&policy, &compiled, fixture, case)?;
-            let stop = args.fail_fast && !outcome.passed;
-            outcomes.push(outcome);
-            if stop {
-                break;
-            }
+    for ((path, fixture), mut own) in files.iter().zip(&fixtures).zip(all) {
+        let failed = own.iter().position(|outcome| !outcome.passed);
+        let stop = failed.filter(|_| args.fail_fast);
+        if let Some(at) = stop {
+            own.truncate(at + 1);
         }
-        let own = outcomes.get_mut(first..).unwrap_or_default();
         if args.update {
-            update(path, fixture, own)?;
+            update(path, fixture, &mut own)?;
         }
-        if args.fail_fast && own.iter().any(|outcome| !outcome.passed) {
+        outcomes.extend(own);
+        if stop.is_some() {
             break;
         }
     }
@@ -100,10 +107,11 @@ pub fn run(global: &Global, args: &TestArgs, output: &Output) -> Result<u8, Fail
         let report = junit::report(&outcomes)?;
         files::write_durably(path, &report, 0o644, None)?;
     }
-    Ok(sum(&outcomes, &findings.file, output))
+    let not_considered = names::not_considered(&compiled.artifact);
+    Ok(sum(&outcomes, &findings.file, &not_considered, output))
 }
 
-fn sum(outcomes: &[Outcome], policy: &str, output: &Output) -> u8 {
+fn sum(outcomes: &[Outcome], policy: &str, not_considered: &[String], output: &Output) -> u8 {
     let passed = outcomes.iter().filter(|outcome| outcome.passed).count();
     let updated = outcomes.iter().filter(|outcome| outcome.updated).count();
     let failed = outcomes.len() - passed - updated;
@@ -118,11 +126,18 @@ fn sum(outcomes: &[Outcome], policy: &str, output: &Output) -> u8 {
         }
     }
     output.line(text);
+    if !not_considered.is_empty() {
+        output.line(format!(
+            "  not considered: {}",
+            Untrusted(&not_considered.join(", "))
+        ));
+    }
     output.json(&Report {
         policy,
         passed,
         failed,
         updated,
+        not_considered,
         cases: outcomes,
     });
     if failed == 0 {
@@ -205,6 +220,16 @@ fn put(
     case: &Case,
 ) -> Result<Outcome, Failure> {
     let place = || format!("`{}:{}`, `{}`", fixture.source.name, case.line, case.name);
+    let refused = case.expect.code.as_deref() == Some(Code::IdentityUnverified.as_str());
+    if let (Some(why), false) = (
+        names::unknown_agent(&compiled.artifact, &case.agent),
+        refused,
+    ) {
+        let failure = Failure::data(Untrusted(&format!("{}: {why}", place())).to_string());
+        return Err(failure.next(
+            "a call of no agent is refused by any policy; a case that means one expects `code` IDENTITY_UNVERIFIED",
+        ));
+    }
     let trial = Trial::new(
         policy,
         &case.agent,
