@@ -20,6 +20,7 @@ use faramesh_core::policy::{Policy, Supposed, pattern};
 use faramesh_core::record::{Door, Time};
 use faramesh_core::state::State;
 use faramesh_policy_compiler::compare::{Finding, Limits, Reach, compare};
+use faramesh_policy_compiler::{Options, SourceFile, compile};
 use std::collections::BTreeSet;
 
 /// Pairs in one run; each decides some thousand calls by brute force.
@@ -531,5 +532,69 @@ fn where_fields_are_compared_with_fields_compare_says_so_or_shows_a_call() {
         let before = policy(&mut random, &asks);
         let after = changed(&mut random, &before);
         check(&before, &after, false, &mut random);
+    }
+}
+
+fn of_text(text: &str) -> Artifact {
+    let source = SourceFile::new("governance.fms", text);
+    let outcome = compile(&source, &Options::default());
+    outcome
+        .artifact
+        .unwrap_or_else(|| panic!("{:?}", outcome.diagnostics))
+}
+
+fn with_paths(paths: &str) -> Artifact {
+    of_text(&format!(
+        "agent \"a\" {{ paths {{ {paths} }} rules {{ permit fs/read permit git/push if branch == \"x\" }} }}"
+    ))
+}
+
+#[test]
+fn path_rules_that_only_refuse_more_are_never_wider_and_the_reverse_may_be() {
+    let base = "edit_protected [\"ci/**\"] edit_deny [\"k/**\"] edit_allow [\"src/**\", \"ci/**\"]";
+    for stricter in [
+        "read_exclude [\"src/hr/**\"] edit_protected [\"ci/**\"] edit_deny [\"k/**\"] edit_allow [\"src/**\", \"ci/**\"]",
+        "edit_protected [\"ci/**\", \"src/d/**\"] edit_deny [\"k/**\"] edit_allow [\"src/**\", \"ci/**\"]",
+        "edit_protected [\"ci/**\"] edit_deny [\"k/**\", \"src/l/**\"] edit_allow [\"src/**\", \"ci/**\"]",
+        "edit_protected [\"ci/**\"] edit_deny [\"k/**\"] edit_allow [\"src/**\"]",
+    ] {
+        let (old, new) = (with_paths(base), with_paths(stricter));
+        let narrower = compare(Some(&old), &new, &Limits::default());
+        assert!(!narrower.may_be_wider(), "{stricter}: {narrower:#?}");
+        assert!(narrower.count(Reach::Narrower) > 0, "{stricter}");
+        let wider = compare(Some(&new), &old, &Limits::default());
+        assert!(wider.count(Reach::Wider) > 0, "{stricter}: {wider:#?}");
+        let undecided = wider.agents.iter().flat_map(|agent| &agent.findings);
+        for finding in undecided.filter(|finding| finding.reach == Reach::Undecided) {
+            assert!(finding.after < finding.before, "{finding:?}");
+        }
+    }
+    let (old, other) = (with_paths(base), with_paths("edit_deny [\"l/**\"]"));
+    assert!(compare(Some(&old), &other, &Limits::default()).may_be_wider());
+}
+
+#[test]
+fn a_witness_has_no_argument_that_the_difference_does_not_need() {
+    let old = with_paths("read_exclude [\"hr/**\"]");
+    let new = of_text(
+        "agent \"a\" { paths { read_exclude [\"hr/**\"] } rules { permit fs/read permit git/push } }",
+    );
+    let compared = compare(Some(&old), &new, &Limits::default());
+    let shown: Vec<&str> = compared.agents[0]
+        .findings
+        .iter()
+        .filter_map(|finding| finding.witness.as_ref())
+        .map(|witness| witness.arguments.as_str())
+        .collect();
+    assert_eq!(shown, ["{}"], "{compared:#?}");
+    let other = with_paths("read_exclude [\"hr/**\", \"pay/**\"]");
+    let compared = compare(Some(&old), &other, &Limits::default());
+    for finding in &compared.agents[0].findings {
+        let witness = finding.witness.as_ref().unwrap();
+        let path = match finding.tools.as_str() {
+            "git/push" => r#"{"branch":"x","path":"pay/x"}"#,
+            _ => r#"{"path":"pay/x"}"#,
+        };
+        assert_eq!(witness.arguments, path, "{finding:?}");
     }
 }

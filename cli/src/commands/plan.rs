@@ -157,7 +157,7 @@ pub fn run(global: &Global, args: &PlanArgs, output: &Output) -> Result<u8, Fail
         unenforced: lacking.iter().map(Lacking::placed).collect(),
         diagnostics: &findings.reports,
     });
-    if args.fail_on_wider && wider + undecided > 0 {
+    if args.fail_on_wider && comparison.may_be_wider() {
         output.warn(format!(
             "--fail-on-wider: {wider} wider, {undecided} that cannot be decided"
         ));

@@ -58,6 +58,7 @@ use faramesh_core::policy::paths::{PATH_NAME_ENDS, PATH_NAMES};
 use faramesh_core::policy::{Policy, pattern};
 use serde::{Serialize, Serializer};
 use std::cell::RefCell;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Bounds of a comparison, in steps and not in time, so that the same two policies always get the same answer.
@@ -202,9 +203,17 @@ impl Comparison {
         of_agents.sum::<usize>() + of_stack.count()
     }
 
-    /// Whether something is wider, or may be.
+    /// Whether something is wider, or may be. What cannot be decided counts unless all that it can be is stricter.
     pub fn may_be_wider(&self) -> bool {
-        self.count(Reach::Wider) > 0 || self.count(Reach::Undecided) > 0
+        let of_agents = self.agents.iter().flat_map(|agent| &agent.remarks);
+        let may = |remark: &Remark| matches!(remark.reach, Reach::Wider | Reach::Undecided);
+        let mut findings = self.agents.iter().flat_map(|agent| &agent.findings);
+        self.stack.iter().chain(of_agents).any(may)
+            || findings.any(|finding| match finding.reach {
+                Reach::Wider => true,
+                Reach::Undecided => finding.after < finding.before,
+                Reach::Narrower | Reach::Neutral => false,
+            })
     }
 
     /// Whether there is nothing to say.
@@ -586,6 +595,7 @@ impl<'p> Pair<'p> {
             match self.verified(prepared, chosen, lens) {
                 Some((real, witness)) => {
                     if shown.insert(real) {
+                        let witness = self.bare(prepared, chosen, lens, real).unwrap_or(witness);
                         findings.push(found(tools, real, lens, witness));
                     }
                 }
@@ -735,6 +745,44 @@ impl<'p> Pair<'p> {
         (before != after).then_some(((before, after), witness))
     }
 
+    /// The witness without arguments that the difference does not need. Each that is left away is asked for anew.
+    fn bare(
+        &self,
+        prepared: &Prepared,
+        chosen: &Chosen,
+        lens: Lens,
+        step: Step,
+    ) -> Option<Witness> {
+        let mut needed = chosen.clone();
+        let mut last = None;
+        for (number, variable) in prepared.variables.iter().enumerate() {
+            let Key::Argument(_) = variable.key else {
+                continue;
+            };
+            let there = |chosen: &Chosen| {
+                let class = variable
+                    .classes
+                    .get(chosen.get(number).copied().flatten()?)?;
+                class.value.as_ref().map(|_| ())
+            };
+            if there(&needed).is_none() {
+                continue;
+            }
+            let mut fewer = needed.clone();
+            if let Some(slot) = fewer.get_mut(number) {
+                *slot = None;
+            }
+            match self.verified(prepared, &fewer, lens) {
+                Some((same, witness)) if same == step => {
+                    needed = fewer;
+                    last = Some(witness);
+                }
+                _ => {}
+            }
+        }
+        last
+    }
+
     /// The same class with everything open that could not be told; `None` where everything could.
     fn opened(&self, prepared: &Prepared) -> Option<Prepared> {
         let paths: BTreeSet<u32> = prepared
@@ -783,7 +831,13 @@ impl<'p> Pair<'p> {
             .flatten()
             .filter_map(|agent| agent.paths.as_ref())
             .any(|paths| !paths.edit_protected.is_empty());
-        for test in paths.iter().chain(&joint) {
+        let pairs = self.path_pairs(prepared);
+        for (before, after, order) in &pairs {
+            variables.push(one_stricter(*before, *after, *order, protects));
+        }
+        let paired = |test: &u32| pairs.iter().any(|(a, b, _)| a == test || b == test);
+        let alone = paths.iter().filter(|test| !paired(test));
+        for test in alone.chain(&joint) {
             let maybe = protects || joint.contains(test);
             let answers = [YES, NO, MAYBE]
                 .into_iter()
@@ -818,6 +872,27 @@ impl<'p> Pair<'p> {
             fixed: prepared.fixed.clone(),
             tool: prepared.tool.clone(),
         })
+    }
+
+    /// What path rules say of one argument before and after, where one of the two refuses whatever the other does: the
+    /// test of before, that of after, and how the truth of before stands to that of after.
+    fn path_pairs(&self, prepared: &Prepared) -> Vec<(u32, u32, Ordering)> {
+        let [before, after] = &prepared.sides;
+        let only = |own: &Side, other: &Side| -> Vec<u32> {
+            let tests = own.paths.iter().copied();
+            tests.filter(|test| !other.paths.contains(test)).collect()
+        };
+        let theirs = only(after, before);
+        let mut pairs = Vec::new();
+        for old in only(before, after) {
+            let found = theirs.iter().find_map(|new| {
+                let probe = |test: u32| self.probes.get(test as usize);
+                let order = probe(old)?.strictness(probe(*new)?)?;
+                Some((old, *new, order))
+            });
+            pairs.extend(found);
+        }
+        pairs
     }
 
     /// Why a difference that is possible was not shown.
@@ -1282,6 +1357,30 @@ fn found(tools: &str, (before, after): Step, lens: Lens, witness: Witness) -> Fi
     }
 }
 
+/// Two answers that are open, one never milder than the other: `order` is how that of `before` stands to that of
+/// `after`, and *yes* refuses nothing.
+fn one_stricter(before: u32, after: u32, order: Ordering, maybe: bool) -> Variable {
+    let answers = [YES, NO, MAYBE]
+        .into_iter()
+        .filter(|a| *a != MAYBE || maybe);
+    let pairs = answers
+        .clone()
+        .flat_map(|a| answers.clone().map(move |b| (a, b)));
+    Variable {
+        key: Key::Open(before),
+        tests: vec![before, after],
+        classes: pairs
+            .filter(|(old, new)| old == new || old.cmp(new) == order)
+            .map(|(old, new)| Class {
+                answers: vec![old, new],
+                value: None,
+                form: Form::Other,
+            })
+            .collect(),
+        incomplete: None,
+    }
+}
+
 fn name_of(key: &Key) -> String {
     match key {
         Key::Argument(path) => format!("`{}`", Field::Args(path.clone())),
@@ -1305,7 +1404,7 @@ fn reason_of(probe: &Probe) -> String {
     match &probe.ask {
         _ if calculates => format!("{names}: arithmetic"),
         Some(_) => format!("{names}: a field against a field"),
-        None => format!("{names}: paths"),
+        None => format!("{names}: not every path was tried against `paths`"),
     }
 }
 

@@ -16,6 +16,7 @@ use faramesh_core::policy::artifact::{
 use faramesh_core::policy::{Policy, Supposed};
 use faramesh_core::record::{Door, Time};
 use faramesh_core::state::State;
+use std::cmp::Ordering;
 
 /// A truth as a bit, so that several can be possible at once.
 pub(super) const NO: u8 = 1;
@@ -162,6 +163,35 @@ impl Probe {
         Probe::new(policy, What::Paths, vec![Field::Args(path.to_vec())], None)
     }
 
+    /// What it says of paths, where it does.
+    fn path_rules(&self) -> Option<(&PathRules, &[ToolSchema])> {
+        let agent = self.policy.artifact().agents.first()?;
+        let rules = agent.paths.as_ref()?;
+        Some((rules, agent.schemas.as_slice()))
+    }
+
+    /// Whether it asks what path rules say.
+    pub(super) fn is_of_paths(&self) -> bool {
+        matches!(self.what, What::Paths)
+    }
+
+    /// How the truth of this stands to that of the other, for every call, where both are about the paths of one
+    /// argument and one list of rules contains the other: more globs that refuse, and fewer that allow, never refuse
+    /// less. `edit_allow` without a glob allows all.
+    pub(super) fn strictness(&self, other: &Probe) -> Option<Ordering> {
+        let ((old, read_as), (new, other_as)) = (self.path_rules()?, other.path_rules()?);
+        if self.fields != other.fields || read_as != other_as {
+            return None;
+        }
+        if refuses_what_the_other_does(new, old) {
+            Some(Ordering::Greater)
+        } else if refuses_what_the_other_does(old, new) {
+            Some(Ordering::Less)
+        } else {
+            None
+        }
+    }
+
     fn new(policy: AgentPolicy, what: What, fields: Vec<Field>, ask: Option<Ask>) -> Option<Probe> {
         let mut artifact = Artifact {
             requires: Vec::new(),
@@ -219,6 +249,15 @@ impl Probe {
     pub(super) fn is_joint(&self) -> bool {
         self.fields.len() > 1 || matches!(self.fields.first(), Some(Field::Calculated(_)))
     }
+}
+
+fn refuses_what_the_other_does(strict: &PathRules, other: &PathRules) -> bool {
+    let within = |few: &[String], many: &[String]| few.iter().all(|glob| many.contains(glob));
+    within(&other.read_exclude, &strict.read_exclude)
+        && within(&other.edit_deny, &strict.edit_deny)
+        && within(&other.edit_protected, &strict.edit_protected)
+        && (other.edit_allow.is_empty()
+            || (!strict.edit_allow.is_empty() && within(&strict.edit_allow, &other.edit_allow)))
 }
 
 /// Closed schemas that only say which arguments there are.

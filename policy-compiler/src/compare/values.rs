@@ -241,6 +241,7 @@ impl Builder<'_> {
                 Ask::Has | Ask::Compare(..) | Ask::Equals(Literal::Number(_)) | Ask::IsTrue
             )
         });
+        let text_first = text_first || self.tests.iter().any(|(_, probe)| probe.is_of_paths());
         let (long, short): (Vec<_>, Vec<_>) = texts.into_iter().partition(|text| {
             text.value
                 .as_ref()
