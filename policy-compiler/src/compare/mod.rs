@@ -1375,6 +1375,7 @@ fn one_stricter(before: u32, after: u32, order: Ordering, maybe: bool) -> Variab
                 answers: vec![old, new],
                 value: None,
                 form: Form::Other,
+                members: Vec::new(),
             })
             .collect(),
         incomplete: None,
