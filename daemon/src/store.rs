@@ -134,7 +134,7 @@ pub enum NotAccepted {
         /// Which.
         digest: [u8; 32],
         /// Why.
-        source: ArtifactInvalid,
+        source: Box<ArtifactInvalid>,
     },
     /// It demands what this daemon does not enforce.
     #[error("artifact sha256:{} requires what this daemon does not enforce: {}; use a daemon that does", hex(digest), missing.join(", "))]
@@ -229,7 +229,7 @@ impl PolicyStore {
         }
         let policy = Policy::load(&bytes).map_err(|source| NotAccepted::Artifact {
             digest: *digest,
-            source,
+            source: Box::new(source),
         })?;
         let requires = policy.artifact().requires.iter();
         let missing: Vec<String> = requires

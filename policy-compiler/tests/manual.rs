@@ -1,6 +1,10 @@
 //! Every block of the language's manual is compiled: ```` ```fms ```` without a finding, `in agent` inside an agent,
 //! `warns W…` and `rejected E…` with exactly that finding; `imports` with the manual's packs (`pack`), which the key that it
 //! trusts has signed.
+#![expect(
+    clippy::expect_used,
+    reason = "a key and a note that cannot be made fail the test"
+)]
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use faramesh_core::checkpoint::{KeyName, PublicKey};
