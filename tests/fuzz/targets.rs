@@ -307,7 +307,9 @@ fn a_formatted_file_is_the_same_policy_and_stays_as_it_is(data: &[u8]) {
             let fault = findings
                 .iter()
                 .any(|finding| finding.number == Number::NotFormatted);
-            assert!(!fault, "the formatter would change it");
+            // Of what no policy can be made, a file may be left as it is.
+            let compiles = || compile(&source, &Options::default()).artifact.is_some();
+            assert!(!fault || !compiles(), "the formatter would change it");
             return;
         }
     };

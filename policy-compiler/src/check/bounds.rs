@@ -193,7 +193,9 @@ pub(super) fn paths_by_name(agent: &Agent<'_>, diagnostics: &mut Findings) {
         )
         .at(lowered.head, "no schema declares its arguments")
         .at(paths, "checks what is known to be a path")
-        .help("declare them: `tool files/write { arg target: path.edit }`"),
+        .help(format!(
+            "declare them: `tool {tools} {{ arg target: path.edit }}`"
+        )),
     );
 }
 
