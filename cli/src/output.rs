@@ -7,6 +7,7 @@
 
 use crate::args::{Format, Global};
 use crate::failure::Failure;
+use crate::untrusted::is_deceptive;
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 
@@ -126,7 +127,7 @@ impl Output {
         to_stderr(&format!(
             "{} {}",
             dress(self.colour_stderr, Paint::Caution, "warning:"),
-            text.as_ref()
+            calm(text.as_ref())
         ));
     }
 
@@ -161,15 +162,30 @@ impl Output {
         to_stderr(&format!(
             "{} {}",
             dress(self.colour_stderr, Paint::Bad, "faramesh:"),
-            failure.message
+            calm(&failure.message)
         ));
         if let Some(next) = &failure.next {
             to_stderr(&format!(
-                "  {} {next}",
-                dress(self.colour_stderr, Paint::Strong, "next:")
+                "  {} {}",
+                dress(self.colour_stderr, Paint::Strong, "next:"),
+                calm(next)
             ));
         }
     }
+}
+
+/// Our own words with names of files in them, which may hold anything: nothing that acts on a terminal gets through, and
+/// lines of ours stay lines.
+fn calm(text: &str) -> String {
+    let mut calm = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c != '\n' && is_deceptive(c) {
+            calm.extend(c.escape_unicode());
+        } else {
+            calm.push(c);
+        }
+    }
+    calm
 }
 
 fn dress(colour: bool, paint: Paint, text: &str) -> String {
@@ -225,6 +241,14 @@ mod tests {
         let text = ascii_json(&hostile);
         assert!(text.bytes().all(|b| (0x20..0x7f).contains(&b)), "{text}");
         assert_eq!(serde_json::from_str::<String>(&text).unwrap(), hostile);
+    }
+
+    #[test]
+    fn a_files_name_cannot_act_on_the_terminal() {
+        assert_eq!(
+            calm("cannot read `\u{1b}[2Jx\u{202e}`\nnext line"),
+            "cannot read `\\u{1b}[2Jx\\u{202e}`\nnext line"
+        );
     }
 
     #[test]
