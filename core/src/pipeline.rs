@@ -7,8 +7,7 @@ use crate::decision::{Code, Decision, Effect, Input, Resolution};
 use crate::identity::{Attested, Caller};
 use crate::json::{self, Value};
 use crate::policy::artifact::{Field, Mode, Source};
-use crate::policy::facts::Operand;
-use crate::policy::{Policy, Rules, Scratch, Supposed, Verdict, paths, redact, schema};
+use crate::policy::{Policy, Read, Rules, Scratch, Supposed, Verdict, paths, redact, schema};
 use crate::record::{Door, Time};
 use crate::state::State;
 use std::fmt::Write as _;
@@ -102,15 +101,23 @@ fn check_layers(question: &Question<'_>, rules: Rules<'_>, state: &State) -> Opt
             None => session.and_then(|session| session.holds(layer)) == Some(true),
         }
     };
-    let missing = rules.policy.demands.iter().find(|layer| !holds(layer))?;
+    let missing = rules.policy.demands.iter().filter(|layer| !holds(layer));
+    // Operators read in `missing` which they are; an agent is not told where its sandbox is thin.
+    let missing: Vec<String> = missing
+        .map(|layer| Field::Enforcement(layer.clone()).to_string())
+        .collect();
+    if missing.is_empty() {
+        return None;
+    }
     let message = if session.is_none() && !question.attested.is_attested() {
-        format!(
-            "the policy requires the layer `{missing}`, and outside any session none is enforced"
-        )
+        "the policy requires layers of the sandbox, and outside any session none is enforced"
     } else {
-        format!("the policy requires the layer `{missing}`, which is not enforced in this session")
+        "the policy requires a layer of the sandbox that is not enforced in this session"
     };
-    Some(Decision::refused(Code::EnforcementMissing, message))
+    Some(Decision {
+        missing,
+        ..Decision::refused(Code::EnforcementMissing, message)
+    })
 }
 
 /// What the rules let pass, or left to a person, may still name a path that no call may touch.
@@ -299,10 +306,11 @@ fn notify(verdict: &Verdict<'_, '_>) -> Vec<String> {
 
 /// Fields with their values, sorted by name, each once.
 fn inputs(verdict: &Verdict<'_, '_>) -> Vec<Input> {
-    let input = |(name, field, value): (&str, &Field, Option<Operand<'_>>)| Input {
-        field: name.to_owned(),
-        source: verdict.facts().source(field).as_str(),
-        value: value.map(|value| value.canonical()),
+    let facts = verdict.facts();
+    let input = |read: Read<'_>| Input {
+        field: read.name.to_owned(),
+        source: facts.source(read.field).as_str(),
+        value: facts.value(read.field).map(|value| value.canonical()),
         results: Vec::new(),
     };
     verdict.read().map(input).collect()

@@ -10,7 +10,7 @@ use crate::decision::{Effect, TestResult};
 use crate::pipeline::Question;
 use crate::policy::artifact::{AgentPolicy, Field, Rule, RuleEffect, Test};
 use crate::policy::conditions::{Asking, Truth};
-use crate::policy::facts::{Facts, Operand};
+use crate::policy::facts::Facts;
 use crate::policy::scratch::Scratch;
 use crate::policy::{Policy, Rules};
 use crate::state::State;
@@ -29,6 +29,16 @@ pub struct Verdict<'s, 'q> {
     pub hard: bool,
     facts: Facts<'q>,
     seen: &'s Scratch,
+}
+
+/// A field that was read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Read<'q> {
+    /// Its place among the agent's fields.
+    pub(crate) number: u32,
+    /// As a person writes it.
+    pub(crate) name: &'q str,
+    pub(crate) field: &'q Field,
 }
 
 impl Policy {
@@ -142,14 +152,17 @@ impl<'q> Verdict<'_, 'q> {
     }
 
     /// Every field that was read, by its name, sorted, each once.
-    pub(crate) fn read(&self) -> impl Iterator<Item = (&'q str, &'q Field, Option<Operand<'q>>)> {
+    pub(crate) fn read(&self) -> impl Iterator<Item = Read<'q>> {
         let rules = self.facts.rules;
         rules
             .by_name(&self.seen.read)
             .into_iter()
             .filter_map(move |number| {
-                let field = rules.policy.fields.get(number as usize)?;
-                Some((rules.field_name(number), field, self.facts.value(field)))
+                Some(Read {
+                    number,
+                    name: rules.field_name(number),
+                    field: rules.policy.fields.get(number as usize)?,
+                })
             })
     }
 }

@@ -19,6 +19,7 @@ pub mod windows;
 
 pub use conditions::Truth;
 pub use facts::Supposed;
+pub(crate) use judge::Read;
 pub use judge::Verdict;
 pub use scratch::{SEARCH_STEPS_MAX, Scratch};
 

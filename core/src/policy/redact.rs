@@ -3,12 +3,12 @@
 //! Invariant: it comes after the decision and changes nothing of it but what is written down. The record still commits to
 //! the whole arguments; the text beside it, and the values that the rules read, go without what is hidden.
 
-use crate::decision::{Decision, REDACTED, Redacted};
+use crate::decision::{Decision, REDACTED, Redacted, TestResult};
 use crate::json::{Object, Value, write_string};
 use crate::pipeline::Question;
 use crate::policy::artifact::{AgentPolicy, Artifact, Ask, Field, Redaction, Step, Test};
 use crate::policy::{Policy, Verdict, pattern};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Results of tests on hidden values that one record keeps: four rules as large as a rule can be.
 const RESULTS_MAX: usize = 4_096;
@@ -38,18 +38,14 @@ pub(crate) fn inputs(mut decision: Decision, verdict: &Verdict<'_, '_>) -> Decis
     if hidden.is_empty() {
         return decision;
     }
-    let shows = agent
-        .fields
-        .iter()
-        .map(|field| is_hidden(field, agent, &hidden));
-    let shows: Vec<bool> = shows.collect();
+    let read = verdict
+        .read()
+        .filter(|read| is_hidden(read.field, agent, &hidden));
+    let read: BTreeMap<&str, u32> = read.map(|read| (read.name, read.number)).collect();
+    let mut results = results_of(read.values().copied(), verdict);
     let mut left = RESULTS_MAX;
     for input in &mut decision.inputs {
-        let field = agent
-            .fields
-            .iter()
-            .zip(&shows)
-            .position(|(field, shows)| *shows && field.to_string() == input.field);
+        let field = read.get(input.field.as_str());
         // A path that a call names is an input too, and need not be a field of any test.
         if field.is_none() && !hidden.iter().any(|path| is_named(&input.field, path)) {
             continue;
@@ -57,36 +53,56 @@ pub(crate) fn inputs(mut decision: Decision, verdict: &Verdict<'_, '_>) -> Decis
         if input.value.is_some() {
             input.value = Some(REDACTED.to_owned());
         }
-        if let Some(field) = field.and_then(|field| u32::try_from(field).ok()) {
-            let results = verdict
-                .results()
-                .filter(|(_, test, _)| reads(test, field, agent));
-            input.results = results
-                .map(|(number, _, result)| (number, result))
-                .take(left)
-                .collect();
-            left -= input.results.len();
+        if let Some(results) = field.and_then(|field| results.get_mut(field)) {
+            results.truncate(left);
+            left -= results.len();
+            input.results.clone_from(results);
         }
     }
     decision
 }
 
-/// Whether a test's outcome rests on a field.
-fn reads(test: &Test, field: u32, agent: &AgentPolicy) -> bool {
-    let part_of = |number: u32| {
-        let steps = match agent.fields.get(number as usize) {
-            Some(Field::Calculated(steps)) => steps.as_slice(),
-            _ => &[],
-        };
-        number == field
-            || steps
-                .iter()
-                .any(|step| matches!(step, Step::Field(part) if *part == field))
-    };
-    match test.ask {
-        Ask::CompareField(_, other) => part_of(test.field) || part_of(other),
-        _ => part_of(test.field),
+/// Of each of these fields the tests whose outcome rests on it, in the order of their numbers, and what they came out as.
+fn results_of(
+    fields: impl Iterator<Item = u32>,
+    verdict: &Verdict<'_, '_>,
+) -> BTreeMap<u32, Vec<(u32, TestResult)>> {
+    let mut results: BTreeMap<u32, Vec<(u32, TestResult)>> =
+        fields.map(|field| (field, Vec::new())).collect();
+    if results.is_empty() {
+        return results;
     }
+    for (number, test, result) in verdict.results() {
+        for field in read_by(test, verdict.agent()) {
+            if let Some(results) = results.get_mut(&field)
+                && results.last() != Some(&(number, result))
+            {
+                results.push((number, result));
+            }
+        }
+    }
+    results
+}
+
+/// The fields that a test's outcome rests on: its own, the one that it is compared with, and what they are calculated
+/// from.
+fn read_by(test: &Test, agent: &AgentPolicy) -> Vec<u32> {
+    let mut fields = vec![test.field];
+    if let Ask::CompareField(_, other) = test.ask {
+        fields.push(other);
+    }
+    for at in 0..fields.len() {
+        let field = fields
+            .get(at)
+            .and_then(|field| agent.fields.get(*field as usize));
+        if let Some(Field::Calculated(steps)) = field {
+            fields.extend(steps.iter().filter_map(|step| match step {
+                Step::Field(part) => Some(*part),
+                _ => None,
+            }));
+        }
+    }
+    fields
 }
 
 /// The paths that are hidden of a tool's arguments.
