@@ -70,18 +70,20 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { System.alloc(layout) }
     }
 
+    // SAFETY: as the trait demands of the caller; nothing is asked of it besides.
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         give_back(layout.size());
-        // SAFETY: the same.
+        // SAFETY: the caller's promises are the system's.
         unsafe { System.dealloc(memory, layout) }
     }
 
+    // SAFETY: as the trait demands of the caller; nothing is asked of it besides.
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         give_back(layout.size());
         if !take(size) {
             return std::ptr::null_mut();
         }
-        // SAFETY: the same.
+        // SAFETY: the caller's promises are the system's.
         unsafe { System.realloc(memory, layout, size) }
     }
 }
