@@ -188,7 +188,14 @@ fn a_policy_that_requires_a_layer_refuses_each_call_of_who_does_not_have_it() {
     is(&world.ask("crm/lookup", "{}"), "permit", "");
     let outside = world.govern("bot", "crm/lookup", "{}");
     is(&outside, "deny", "ENFORCEMENT_MISSING");
-    assert!(outside.message.contains("seccomp"), "{outside:?}");
+    // Operators read which layer it is; an agent is not told where its sandbox is thin.
+    assert!(!outside.json.to_string().contains("seccomp"), "{outside:?}");
+    let recorded = world.records(1).remove(0);
+    assert_eq!(
+        recorded["detail"]["missing"],
+        serde_json::json!(["enforcement.seccomp"]),
+        "{recorded}"
+    );
     // A layer that no launch has yet is never taken for one.
     let world = requires("listener");
     let inside = world.ask("crm/lookup", "{}");

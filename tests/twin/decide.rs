@@ -49,9 +49,18 @@ pub(crate) fn decide(policy: &Policy, question: &Question<'_>) -> Answer {
     if !schemas::fits(agent, question.tool, question.args) {
         return Answer::refused(Code::CallInvalid);
     }
-    let holds = |layer: &String| question.holds(layer) == Some(true);
-    if !agent.demands.iter().all(holds) {
-        return Answer::refused(Code::EnforcementMissing);
+    let lacking = agent
+        .demands
+        .iter()
+        .filter(|layer| question.holds(layer) != Some(true));
+    let missing: BTreeSet<String> = lacking
+        .map(|layer| format!("enforcement.{layer}"))
+        .collect();
+    if !missing.is_empty() {
+        return Answer {
+            missing,
+            ..Answer::refused(Code::EnforcementMissing)
+        };
     }
     let words = Words {
         agent,
