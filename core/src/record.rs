@@ -5,6 +5,7 @@
 //! code that knows them here.
 
 mod canon;
+mod events;
 
 use memchr::memmem;
 use sha2::{Digest, Sha256};
@@ -17,6 +18,8 @@ use crate::decision::{Code, Decision, Effect, Input};
 use crate::state::Effects;
 use crate::tree::Hash;
 use canon::{Reader, Writer};
+
+pub use events::{Attestation, Epoch, Erasure, Gap, LogEvent, Removal, Snapshot};
 
 /// The format's version: the `v` of every record.
 pub const VERSION: u64 = 1;
@@ -224,6 +227,8 @@ pub enum Body {
         /// Signed milliseconds that the wall clock gained.
         step_ms: i64,
     },
+    /// Something about the log itself.
+    Log(LogEvent),
 }
 
 /// See [`Body::Start`].
@@ -456,6 +461,7 @@ pub fn encode(header: &Header, body: &Body) -> Result<Encoded, Error> {
         }
         Body::Dropped { counts } => encode_dropped(&mut w, counts),
         Body::ClockStep { step_ms } => w.int("step_ms", *step_ms),
+        Body::Log(event) => events::encode(&mut w, event)?,
     }
     let record = bounded("record", w.finish()?, RECORD_BYTES_MAX)?;
     Ok(Encoded {
@@ -477,6 +483,7 @@ pub const fn kind_of(body: &Body) -> &'static str {
         Body::SessionEnd { .. } => "session_end",
         Body::Dropped { .. } => "dropped",
         Body::ClockStep { .. } => "clock_step",
+        Body::Log(event) => event.kind(),
     }
 }
 
@@ -769,6 +776,8 @@ pub enum BodyView {
         /// Signed milliseconds that the wall clock gained.
         step_ms: i64,
     },
+    /// See [`Body::Log`].
+    Log(LogEvent),
 }
 
 /// A decision's record: the verdict, and commitments to the rest.
@@ -843,7 +852,10 @@ pub fn decode(record: &[u8]) -> Result<RecordView, Malformed> {
         "clock_step" => BodyView::ClockStep {
             step_ms: r.int("step_ms")?,
         },
-        _ => return Err(r.malformed("unknown kind")),
+        kind => match events::decode(kind, &mut r) {
+            Some(event) => BodyView::Log(event?),
+            None => return Err(r.malformed("unknown kind")),
+        },
     };
     Ok(RecordView {
         header: r.finish()?,

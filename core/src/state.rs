@@ -9,7 +9,7 @@ pub use windows::{CALLERS_CONTRIBUTIONS_MAX, CONTRIBUTIONS_MAX, Effects};
 
 use crate::decimal::Decimal;
 use crate::decision::Effect;
-use crate::record::{self, Activation, Body, BodyView, Door, SessionStart, Time};
+use crate::record::{self, Activation, Body, BodyView, Door, Epoch, LogEvent, SessionStart, Time};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use windows::{Since, Windows};
@@ -28,6 +28,17 @@ pub struct State {
     outside: Calls,
     /// What the policy in force asks to be counted, by name, and since when one does.
     counted: BTreeMap<String, Since>,
+    epoch: Option<Epoch>,
+    attested: Option<Attested>,
+}
+
+/// How far witnesses have seen the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attested {
+    /// Records that a cosigned checkpoint covers.
+    pub size: u64,
+    /// When that was recorded.
+    pub time: Time,
 }
 
 /// The policy that decides.
@@ -152,6 +163,22 @@ pub enum OutOfOrder {
     /// A decision for, or the end of, a session that is not alive.
     #[error("session `{0}` is not alive")]
     NoSuchSession(String),
+    /// An epoch that is not the next one.
+    #[error("epoch {found} begins after epoch {before}")]
+    Epoch {
+        /// What it says.
+        found: u64,
+        /// The one before.
+        before: u64,
+    },
+    /// An attestation of records that were not yet there.
+    #[error("record {seq} says that {size} records are attested")]
+    AttestedAhead {
+        /// What it says.
+        size: u64,
+        /// Its own number.
+        seq: u64,
+    },
     /// An outcome of what is no permit of that caller, or whose outcome is known.
     #[error("record {0} is no permit of this caller that waits for its outcome")]
     NoSuchPermit(u64),
@@ -260,10 +287,60 @@ impl State {
                     return Err(OutOfOrder::NoSuchPermit(*of));
                 }
             }
+            Change::Log(event) => self.about_the_log(seq, time, event)?,
             Change::None => {}
         }
         self.next_seq += 1;
         Ok(())
+    }
+
+    fn about_the_log(&mut self, seq: u64, time: Time, event: &LogEvent) -> Result<(), OutOfOrder> {
+        match event {
+            LogEvent::Epoch(epoch) => {
+                let before = self.epoch();
+                if before.checked_add(1) != Some(epoch.number) {
+                    return Err(OutOfOrder::Epoch {
+                        found: epoch.number,
+                        before,
+                    });
+                }
+                self.epoch = Some(epoch.clone());
+            }
+            LogEvent::Attestation(attestation) => {
+                if attestation.size > seq {
+                    return Err(OutOfOrder::AttestedAhead {
+                        size: attestation.size,
+                        seq,
+                    });
+                }
+                let attested = self.attested.map_or(0, |attested| attested.size);
+                if attestation.size > attested {
+                    let size = attestation.size;
+                    self.attested = Some(Attested { size, time });
+                }
+            }
+            LogEvent::Heartbeat
+            | LogEvent::Snapshot(_)
+            | LogEvent::Removal(_)
+            | LogEvent::Erasure(_)
+            | LogEvent::Gap(_) => {}
+        }
+        Ok(())
+    }
+
+    /// The epoch whose key signs the checkpoints after the last record: 1 until a record says another.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.as_ref().map_or(1, |epoch| epoch.number)
+    }
+
+    /// The last epoch's record; `None` in the first, whose key is pinned.
+    pub const fn epoch_record(&self) -> Option<&Epoch> {
+        self.epoch.as_ref()
+    }
+
+    /// Up to where witnesses attest the journal, and when that was recorded.
+    pub const fn attested(&self) -> Option<Attested> {
+        self.attested
     }
 
     /// What a policy asks for is counted from here on, and what one before it asked for too, from there on.
@@ -362,6 +439,7 @@ enum Change<'a> {
         session: Option<&'a str>,
         of: u64,
     },
+    Log(&'a LogEvent),
     None,
 }
 
@@ -381,6 +459,7 @@ impl<'a> Change<'a> {
                 of: outcome.of,
             },
             Body::Start(_) => Change::Start,
+            Body::Log(event) => Change::Log(event),
             Body::Stop { .. } | Body::Dropped { .. } | Body::ClockStep { .. } => Change::None,
         }
     }
@@ -405,6 +484,7 @@ impl<'a> Change<'a> {
                 of: outcome.of,
             },
             BodyView::Start(_) => Change::Start,
+            BodyView::Log(event) => Change::Log(event),
             BodyView::Stop { .. } | BodyView::Dropped { .. } | BodyView::ClockStep { .. } => {
                 Change::None
             }
@@ -423,7 +503,7 @@ fn effects(committed: &[u8; 32], beside: Beside<'_>) -> Option<Effects> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{DecisionRecord, Outcome};
+    use crate::record::{Attestation, DecisionRecord, Outcome};
 
     const AT: Time = Time {
         wall_ms: 0,
@@ -474,6 +554,41 @@ mod tests {
             assert_eq!(refused, Err(OutOfOrder::Number { found: seq, due: 1 }));
         }
         assert_eq!(state.next_seq(), 1);
+    }
+
+    #[test]
+    fn epochs_follow_one_another_and_the_first_needs_no_record() {
+        let epoch = |number| {
+            let key = String::new();
+            Body::Log(LogEvent::Epoch(Epoch { number, key }))
+        };
+        let mut state = State::new();
+        assert_eq!(state.epoch(), 1);
+        for found in [0, 1, 3] {
+            let refused = state.apply(0, AT, &epoch(found));
+            assert_eq!(refused, Err(OutOfOrder::Epoch { found, before: 1 }));
+        }
+        state.apply(0, AT, &epoch(2)).unwrap();
+        assert_eq!(state.epoch(), 2);
+    }
+
+    #[test]
+    fn what_is_attested_only_grows_and_is_never_ahead_of_the_journal() {
+        let attestation = |size| {
+            Body::Log(LogEvent::Attestation(Attestation {
+                size,
+                root: [0; 32],
+                witnesses: Vec::new(),
+                note: String::new(),
+            }))
+        };
+        let mut state = State::new();
+        state.apply(0, AT, &Body::Log(LogEvent::Heartbeat)).unwrap();
+        let ahead = OutOfOrder::AttestedAhead { size: 2, seq: 1 };
+        assert_eq!(state.apply(1, AT, &attestation(2)), Err(ahead));
+        state.apply(1, AT, &attestation(1)).unwrap();
+        state.apply(2, AT, &attestation(0)).unwrap();
+        assert_eq!(state.attested(), Some(Attested { size: 1, time: AT }));
     }
 
     #[test]

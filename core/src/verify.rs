@@ -462,7 +462,7 @@ impl Verifier {
                     offset,
                 );
             }
-            BodyView::SessionEnd { .. } => {}
+            BodyView::SessionEnd { .. } | BodyView::Log(_) => {}
         }
         self.story.last = Some(header.clone());
     }

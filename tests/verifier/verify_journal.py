@@ -260,6 +260,15 @@ KINDS = {
     "session_end": dict(session=is_str, reason=is_str, calls=is_int),
     "dropped": dict(counts=array(shape(code=is_str, count=is_int, session=is_str))),
     "clock_step": dict(step_ms=is_step),
+    "heartbeat": dict(),
+    "epoch": dict(number=is_int, key=is_str),
+    "snapshot": dict(size=is_int, digest=is_digest),
+    "removal": {
+        "from": is_int, "to": is_int, "number": or_null(is_int), "policy": or_null(is_digest), "reason": is_str
+    },
+    "erasure": dict(spans=array(shape(first=is_int, last=is_int)), uid=is_u32, reason=is_str),
+    "attestation": dict(size=is_int, root=is_hash, witnesses=array(is_str), note=is_str),
+    "gap": dict(confirmed=is_int, root=is_hash, kept=is_int, uid=is_u32, reason=is_str),
 }
 
 # Keys that are left out where there is nothing to say.

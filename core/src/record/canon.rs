@@ -118,6 +118,13 @@ impl<'h> Writer<'h> {
         self.out.push('"');
     }
 
+    pub(super) fn optional_digest(&mut self, key: &'static str, value: Option<&Hash>) {
+        match value {
+            Some(value) => self.digest(key, value),
+            None => self.optional_str(key, None),
+        }
+    }
+
     pub(super) fn strings<S: AsRef<str>>(
         &mut self,
         key: &'static str,
@@ -338,6 +345,15 @@ impl<'a> Reader<'a> {
         })
     }
 
+    pub(super) fn optional_uint(&mut self, key: &'static str) -> Read<Option<u64>> {
+        self.key(key)?;
+        if self.skip("null") {
+            Ok(None)
+        } else {
+            self.digits().map(Some)
+        }
+    }
+
     pub(super) fn int(&mut self, key: &'static str) -> Read<i64> {
         self.key(key)?;
         let negative = self.skip("-");
@@ -366,6 +382,15 @@ impl<'a> Reader<'a> {
     pub(super) fn digest(&mut self, key: &'static str) -> Read<Hash> {
         self.key(key)?;
         self.hash_value("\"sha256:")
+    }
+
+    pub(super) fn optional_digest(&mut self, key: &'static str) -> Read<Option<Hash>> {
+        self.key(key)?;
+        if self.skip("null") {
+            Ok(None)
+        } else {
+            self.hash_value("\"sha256:").map(Some)
+        }
     }
 
     pub(super) fn strings(&mut self, key: &'static str) -> Read<Vec<String>> {

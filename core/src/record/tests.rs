@@ -112,6 +112,62 @@ fn bodies() -> Vec<Body> {
         },
         Body::ClockStep { step_ms: -6_000 },
     ]
+    .into_iter()
+    .chain(events().into_iter().map(Body::Log))
+    .collect()
+}
+
+fn events() -> Vec<LogEvent> {
+    let removal = |in_force| Removal {
+        from: 0,
+        to: 900,
+        in_force,
+        reason: "retention: 180 days".into(),
+    };
+    vec![
+        LogEvent::Heartbeat,
+        LogEvent::Epoch(Epoch {
+            number: 2,
+            key: "faramesh/shop/00000000/epoch-2+00000000+AQ==".into(),
+        }),
+        LogEvent::Snapshot(Snapshot {
+            size: 7,
+            digest: [1; 32],
+        }),
+        LogEvent::Removal(removal(Some((3, [2; 32])))),
+        LogEvent::Removal(removal(None)),
+        LogEvent::Erasure(Erasure {
+            spans: vec![(1, 1), (3, 9)],
+            uid: 1000,
+            reason: "asked for on \"paper\"".into(),
+        }),
+        LogEvent::Attestation(Attestation {
+            size: 9,
+            root: [4; 32],
+            witnesses: vec!["witness.example/w1".into()],
+            note: "faramesh/shop/00000000\n9\nBAQ=\n\n— w x\n".into(),
+        }),
+        LogEvent::Gap(Gap {
+            confirmed: 9,
+            root: [5; 32],
+            kept: 4,
+            uid: 0,
+            reason: "the disk died".into(),
+        }),
+    ]
+}
+
+#[test]
+fn spans_of_an_erasure_that_overlap_or_fall_are_no_record() {
+    for spans in [vec![(3, 9), (9, 9)], vec![(5, 4)], vec![(5, 5), (1, 1)]] {
+        let body = Body::Log(LogEvent::Erasure(Erasure {
+            spans,
+            uid: 0,
+            reason: String::new(),
+        }));
+        let encoded = encode(&header(), &body).unwrap();
+        assert!(decode(&encoded.record).is_err(), "{body:?}");
+    }
 }
 
 /// What must come back.
@@ -150,6 +206,7 @@ fn view_of(body: &Body) -> BodyView {
         },
         Body::Dropped { counts } => BodyView::Dropped { counts },
         Body::ClockStep { step_ms } => BodyView::ClockStep { step_ms },
+        Body::Log(event) => BodyView::Log(event),
     }
 }
 

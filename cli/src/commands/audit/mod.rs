@@ -10,7 +10,7 @@ pub mod show;
 use crate::output::{Output, Paint};
 use crate::untrusted::Untrusted;
 use faramesh_core::decision::Effect;
-use faramesh_core::record::{BodyView, DecisionView, Door, RecordView, RunMode};
+use faramesh_core::record::{BodyView, DecisionView, Door, LogEvent, RecordView, RunMode};
 
 /// One record in one line, for people. Everything in it that an agent may have written is escaped.
 pub(super) fn line(seq: u64, view: &RecordView, output: &Output) -> String {
@@ -70,6 +70,46 @@ fn what(body: &BodyView, output: &Output) -> String {
             text.join("; ")
         }
         BodyView::ClockStep { step_ms } => format!("the clock was set by {step_ms} ms"),
+        BodyView::Log(event) => about_the_log(event),
+    }
+}
+
+fn about_the_log(event: &LogEvent) -> String {
+    match event {
+        LogEvent::Heartbeat => "nothing happened".to_owned(),
+        LogEvent::Epoch(epoch) => format!("epoch {} of the log key begins", epoch.number),
+        LogEvent::Snapshot(snapshot) => {
+            format!(
+                "the state after {} records was written to a file",
+                snapshot.size
+            )
+        }
+        LogEvent::Removal(removal) => format!(
+            "records {} to {} are removed, their hashes stay: {}",
+            removal.from,
+            removal.to.saturating_sub(1),
+            Untrusted(&removal.reason)
+        ),
+        LogEvent::Erasure(erasure) => {
+            let records = erasure.spans.iter().map(|(first, last)| last - first + 1);
+            format!(
+                "the details of {} records are erased by uid {}: {}",
+                records.sum::<u64>(),
+                erasure.uid,
+                Untrusted(&erasure.reason)
+            )
+        }
+        LogEvent::Attestation(attestation) => format!(
+            "{} records are attested by {}",
+            attestation.size,
+            Untrusted(&attestation.witnesses.join(", "))
+        ),
+        LogEvent::Gap(gap) => format!(
+            "{} records that the signer had confirmed are lost, by uid {}: {}",
+            gap.confirmed.saturating_sub(gap.kept),
+            gap.uid,
+            Untrusted(&gap.reason)
+        ),
     }
 }
 
