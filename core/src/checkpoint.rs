@@ -24,7 +24,7 @@ use crate::tree::{Hash, Head};
 pub const NOTE_BYTES_MAX: usize = 16 << 10;
 
 /// The C2SP specification asks verifiers to bound this; sixteen is its own suggestion's order of magnitude.
-const SIGNATURES_MAX: usize = 16;
+pub const SIGNATURES_MAX: usize = 16;
 
 /// A stack's name is a directory's name.
 pub const STACK_NAME_BYTES_MAX: usize = 64;
@@ -37,6 +37,9 @@ const SIGNED_BY_BYTES_MAX: usize = 128;
 
 /// The signature type of Ed25519 in C2SP key ids and vkeys.
 const ALGORITHM_ED25519: u8 = 0x01;
+
+/// The same of a witness's timestamped Ed25519 cosignature ([`crate::cosign`]).
+pub(crate) const ALGORITHM_COSIGNATURE: u8 = 0x04;
 
 /// Begins each signature line: an em dash and a space.
 const SIGNATURE_PREFIX: &str = "\u{2014} ";
@@ -179,24 +182,9 @@ impl PublicKey {
     /// # Errors
     /// Where the bytes are not a canonical point, or one of small order.
     pub fn new(name: KeyName, bytes: &[u8; 32]) -> Result<Self, Error> {
-        if !is_canonical(bytes) {
-            return Err(Error::Key("the encoding is not canonical"));
-        }
-        let key =
-            VerifyingKey::from_bytes(bytes).map_err(|_| Error::Key("not a point on the curve"))?;
-        if key.is_weak() {
-            return Err(Error::Key("the point has a small order"));
-        }
-        let mut hasher = Sha256::new();
-        hasher.update(name.as_str().as_bytes());
-        hasher.update([b'\n', ALGORITHM_ED25519]);
-        hasher.update(bytes);
-        let [a, b, c, d, ..]: [u8; 32] = hasher.finalize().into();
-        Ok(PublicKey {
-            name,
-            key,
-            id: [a, b, c, d],
-        })
+        let key = strict_key(bytes)?;
+        let id = key_id(&name, ALGORITHM_ED25519, bytes);
+        Ok(PublicKey { name, key, id })
     }
 
     /// From the one line of a `policy.pub` or `log.pub`: `name+id+key`. One final newline is accepted.
@@ -204,31 +192,13 @@ impl PublicKey {
     /// # Errors
     /// Where the line is not of that form, or the id is not that of the name and key.
     pub fn parse_vkey(line: &str) -> Result<Self, Error> {
-        let line = line.strip_suffix('\n').unwrap_or(line);
-        let (name, rest) = line.split_once('+').ok_or(Error::Vkey("no `+`"))?;
-        let (id, key) = rest.split_once('+').ok_or(Error::Vkey("just one `+`"))?;
-        let bytes = BASE64
-            .decode(key)
-            .map_err(|_| Error::Vkey("the key is not base64"))?;
-        let Some((&ALGORITHM_ED25519, key)) = bytes.split_first() else {
-            return Err(Error::Vkey("not an Ed25519 key"));
-        };
-        let key: &[u8; 32] = key
-            .try_into()
-            .map_err(|_| Error::Vkey("an Ed25519 key has 32 bytes"))?;
-        let key = PublicKey::new(KeyName::new(name)?, key)?;
-        if hex(&key.id) == id {
-            Ok(key)
-        } else {
-            Err(Error::Vkey("the id is not that of the name and key"))
-        }
+        let (name, key) = read_vkey(line, ALGORITHM_ED25519)?;
+        PublicKey::new(name, &key)
     }
 
     /// The line, without a newline.
     pub fn vkey(&self) -> String {
-        let mut bytes = vec![ALGORITHM_ED25519];
-        bytes.extend_from_slice(self.key.as_bytes());
-        format!("{}+{}+{}", self.name, hex(&self.id), BASE64.encode(bytes))
+        write_vkey(&self.name, ALGORITHM_ED25519, self.key.as_bytes())
     }
 
     /// The key's name.
@@ -252,14 +222,8 @@ impl PublicKey {
         sign: impl FnOnce(&[u8]) -> [u8; 64],
     ) -> Result<String, Error> {
         let text = statement.text();
-        let signature = sign(text.as_bytes());
-        let mut line = self.id.to_vec();
-        line.extend_from_slice(&signature);
-        let note = format!(
-            "{text}\n{SIGNATURE_PREFIX}{} {}\n",
-            self.name,
-            BASE64.encode(line)
-        );
+        let line = signature_line(&self.name, self.id, &sign(text.as_bytes()));
+        let note = format!("{text}\n{line}");
         self.open::<S>(note.as_bytes())?;
         Ok(note)
     }
@@ -323,8 +287,75 @@ pub fn unverified_text(note: &[u8]) -> Result<&str, Error> {
     split_note(note).map(|(text, _)| text)
 }
 
+/// A key that every strict verifier takes: canonical, on the curve, not of small order.
+pub(crate) fn strict_key(bytes: &[u8; 32]) -> Result<VerifyingKey, Error> {
+    if !is_canonical(bytes) {
+        return Err(Error::Key("the encoding is not canonical"));
+    }
+    let key =
+        VerifyingKey::from_bytes(bytes).map_err(|_| Error::Key("not a point on the curve"))?;
+    if key.is_weak() {
+        return Err(Error::Key("the point has a small order"));
+    }
+    Ok(key)
+}
+
+/// The id of an Ed25519 key of that signature type.
+pub(crate) fn key_id(name: &KeyName, algorithm: u8, key: &[u8; 32]) -> [u8; 4] {
+    let mut hasher = Sha256::new();
+    hasher.update(name.as_str().as_bytes());
+    hasher.update([b'\n', algorithm]);
+    hasher.update(key);
+    let [a, b, c, d, ..]: [u8; 32] = hasher.finalize().into();
+    [a, b, c, d]
+}
+
+/// Name and 32 bytes of a vkey of that signature type, whose id was checked.
+pub(crate) fn read_vkey(line: &str, algorithm: u8) -> Result<(KeyName, [u8; 32]), Error> {
+    let line = line.strip_suffix('\n').unwrap_or(line);
+    let (name, rest) = line.split_once('+').ok_or(Error::Vkey("no `+`"))?;
+    let (id, key) = rest.split_once('+').ok_or(Error::Vkey("just one `+`"))?;
+    let bytes = BASE64
+        .decode(key)
+        .map_err(|_| Error::Vkey("the key is not base64"))?;
+    let key = match bytes.split_first() {
+        Some((found, key)) if *found == algorithm => key,
+        Some((&ALGORITHM_ED25519, _)) => {
+            return Err(Error::Vkey("a log's key (type 1) and not a witness's"));
+        }
+        Some((&ALGORITHM_COSIGNATURE, _)) => {
+            return Err(Error::Vkey("a witness's key (type 4) and not a log's"));
+        }
+        _ => return Err(Error::Vkey("not an Ed25519 key")),
+    };
+    let key: &[u8; 32] = key
+        .try_into()
+        .map_err(|_| Error::Vkey("an Ed25519 key has 32 bytes"))?;
+    let name = KeyName::new(name)?;
+    if hex(&key_id(&name, algorithm, key)) == id {
+        Ok((name, *key))
+    } else {
+        Err(Error::Vkey("the id is not that of the name and key"))
+    }
+}
+
+/// The inverse of [`read_vkey`], without a newline.
+pub(crate) fn write_vkey(name: &KeyName, algorithm: u8, key: &[u8; 32]) -> String {
+    let id = hex(&key_id(name, algorithm, key));
+    let mut bytes = vec![algorithm];
+    bytes.extend_from_slice(key);
+    format!("{name}+{id}+{}", BASE64.encode(bytes))
+}
+
+/// A signature line with its newline.
+pub(crate) fn signature_line(name: &KeyName, id: [u8; 4], signature: &[u8]) -> String {
+    let mut bytes = id.to_vec();
+    bytes.extend_from_slice(signature);
+    format!("{SIGNATURE_PREFIX}{name} {}\n", BASE64.encode(bytes))
+}
+
 /// Text with its newline, and the signature lines.
-fn split_note(note: &[u8]) -> Result<(&str, &str), Error> {
+pub(crate) fn split_note(note: &[u8]) -> Result<(&str, &str), Error> {
     if note.len() > NOTE_BYTES_MAX {
         return Err(Error::NotANote("too long"));
     }
@@ -343,8 +374,8 @@ fn split_note(note: &[u8]) -> Result<(&str, &str), Error> {
     Ok((text, signatures))
 }
 
-/// Key name, key id, signature.
-fn parse_signature(line: &str) -> Result<(&str, [u8; 4], Vec<u8>), Error> {
+/// Key name, key id, signature of one line, without its newline.
+pub(crate) fn parse_signature(line: &str) -> Result<(&str, [u8; 4], Vec<u8>), Error> {
     const WHY: Error = Error::NotANote("a malformed signature line");
     let (name, encoded) = line
         .strip_prefix(SIGNATURE_PREFIX)

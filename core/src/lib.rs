@@ -7,6 +7,7 @@
 
 pub mod call;
 pub mod checkpoint;
+pub mod cosign;
 pub mod decimal;
 pub mod decision;
 pub mod frame;
