@@ -12,7 +12,7 @@ use crate::clock::{Clock, StepWatch, SystemClock};
 use crate::config::{Config, Mode};
 use crate::journal::recover::{self, Lock, NotRecovered, Recovered};
 use crate::journal::segment::{Disk, JournalDir};
-use crate::journal::signer_client::SignerClient;
+use crate::journal::signer_client::{SignerClient, SignerFault};
 use crate::journal::{Committed, Committer, Durable, Fatal, Handoff, tail};
 use crate::sequencer::{Desk, Event, Salts, Sequencer, Submission};
 use crate::store::{CAPABILITIES, Candidate, NotAccepted, PolicyStore};
@@ -407,11 +407,11 @@ pub enum ActivationRefused {
 
 /// A recovered journal and a policy to put in force: everything that can refuse to start has been asked.
 pub struct Opened {
-    sequencer: Sequencer,
-    committer: Committer,
+    pub(crate) sequencer: Sequencer,
+    pub(crate) committer: Committer,
     disk: Arc<dyn Disk>,
-    start: Start,
-    candidate: Option<Candidate>,
+    pub(crate) start: Start,
+    pub(crate) candidate: Option<Candidate>,
 }
 
 /// Why the engine does not start. [`StartFailure::exit_code`] says who can help.
@@ -492,6 +492,16 @@ impl Opened {
     /// # Errors
     /// [`StartFailure`]; the journal is unchanged, except that a torn tail may have been cut.
     pub fn open(config: &Config, ports: Ports) -> Result<Opened, StartFailure> {
+        let signer = || SignerClient::connect(&config.signer_socket, config.signer_uid);
+        Opened::open_with(config, ports, signer)
+    }
+
+    /// The same with a signer that is reached in another way; it is asked when the journal is locked.
+    pub(crate) fn open_with(
+        config: &Config,
+        ports: Ports,
+        signer: impl FnOnce() -> Result<SignerClient, SignerFault>,
+    ) -> Result<Opened, StartFailure> {
         let log_key = pinned(&config.log_pub)?;
         if log_key.name().as_str() != config.origin {
             return Err(StartFailure::Origin {
@@ -503,8 +513,7 @@ impl Opened {
         let store = PolicyStore::new(&config.policy_dir, policy_key, &config.stack)
             .map_err(StartFailure::Store)?;
         let lock = Lock::take(&config.journal_dir)?;
-        let signer = SignerClient::connect(&config.signer_socket, config.signer_uid)
-            .map_err(NotRecovered::Signer)?;
+        let signer = signer().map_err(NotRecovered::Signer)?;
         let recovered = recover::recover(
             &config.journal_dir,
             &*ports.disk,

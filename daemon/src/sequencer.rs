@@ -261,7 +261,7 @@ impl Submission {
 }
 
 /// What one round of serving came to.
-enum Served {
+pub(crate) enum Served {
     /// There may be more: let the runtime look at its sockets first.
     More,
     /// Nothing waits.
@@ -322,7 +322,8 @@ impl Sequencer {
         }
     }
 
-    fn serve(&mut self) -> Served {
+    /// One round: a few of what waits, until there is nothing or no room.
+    pub(crate) fn serve(&mut self) -> Served {
         if self.push_dropped().is_err() {
             return Served::NoRoom;
         }

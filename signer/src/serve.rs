@@ -257,44 +257,41 @@ impl Service {
     fn converse(&mut self, open: &mut Connection) -> Result<(), Broken> {
         let closed = open.read()?;
         while let Some(request) = open.next_message()? {
-            let reply = self.answer(request);
+            let reply = answer(&mut self.log, request);
             let bytes = frame::encode(&reply, SIGNER_BYTES_MAX)?;
             // Answers are small; where the socket's buffer is full of them the peer does not read.
             open.stream.write_all(&bytes).map_err(Broken::Io)?;
         }
         if closed { Err(Broken::Closed) } else { Ok(()) }
     }
+}
 
-    fn answer(&mut self, request: SignerRequest) -> SignerReply {
-        use signer_request::Kind;
-        let answer = match request.kind {
-            Some(Kind::Hello(_)) => Ok(self.head_reply()),
-            Some(Kind::Advance(advance)) => self
-                .log
-                .advance(advance.from_size, &advance.leaf_hashes)
-                .map(|note| signer_reply::Kind::Note(note.to_owned())),
-            Some(Kind::Durable(durable)) => {
-                self.log.durable(durable.size).map(|()| self.head_reply())
-            }
-            Some(Kind::Adopt(adopt)) => self
-                .log
-                .adopt(&adopt.note, adopt.from_size, &adopt.leaf_hashes)
-                .map(|()| self.head_reply()),
-            None => Err(Refusal::Empty),
-        };
-        let kind = answer.unwrap_or_else(|refusal| refuse(&refusal));
-        SignerReply { kind: Some(kind) }
-    }
+/// The answer to one request: all of the protocol that is not the socket's.
+pub fn answer(log: &mut Log, request: SignerRequest) -> SignerReply {
+    use signer_request::Kind;
+    let answer = match request.kind {
+        Some(Kind::Hello(_)) => Ok(head_reply(log)),
+        Some(Kind::Advance(advance)) => log
+            .advance(advance.from_size, &advance.leaf_hashes)
+            .map(|note| signer_reply::Kind::Note(note.to_owned())),
+        Some(Kind::Durable(durable)) => log.durable(durable.size).map(|()| head_reply(log)),
+        Some(Kind::Adopt(adopt)) => log
+            .adopt(&adopt.note, adopt.from_size, &adopt.leaf_hashes)
+            .map(|()| head_reply(log)),
+        None => Err(Refusal::Empty),
+    };
+    let kind = answer.unwrap_or_else(|refusal| refuse(&refusal));
+    SignerReply { kind: Some(kind) }
+}
 
-    fn head_reply(&self) -> signer_reply::Kind {
-        let head = self.log.head();
-        signer_reply::Kind::Head(SignerHead {
-            size: head.size,
-            root: head.root.to_vec(),
-            origin: self.log.public().name().to_string(),
-            public_key: self.log.public().as_bytes().to_vec(),
-        })
-    }
+fn head_reply(log: &Log) -> signer_reply::Kind {
+    let head = log.head();
+    signer_reply::Kind::Head(SignerHead {
+        size: head.size,
+        root: head.root.to_vec(),
+        origin: log.public().name().to_string(),
+        public_key: log.public().as_bytes().to_vec(),
+    })
 }
 
 /// What [`Service::wait`] found.

@@ -187,25 +187,29 @@ impl Committer {
     /// Runs until the engine drains or a [`Fatal`].
     pub(crate) fn run(mut self) {
         let _abort = AbortOnPanic;
-        loop {
-            let done = match self.handoff.take(IDLE_LOOK) {
-                Taken::Batch(batch) => self.commit(batch),
-                Taken::Idle if self.signer.is_gone() => {
-                    Err(SignerFault::Gone("it closed the connection".into()).into())
-                }
-                Taken::Idle => Ok(()),
-                Taken::Closing => {
-                    // The head is on disk whatever the signer says now; a signer that is gone adopts it next time.
-                    drop(self.signer.settle());
-                    self.handoff.closed();
-                    return;
-                }
-            };
-            if let Err(fatal) = done {
-                self.handoff.fail(fatal);
-                return;
+        while self.step(IDLE_LOOK) {}
+    }
+
+    /// One batch, or a look at the signer where none comes within `patience`. False when it was the last.
+    pub(crate) fn step(&mut self, patience: Duration) -> bool {
+        let done = match self.handoff.take(patience) {
+            Taken::Batch(batch) => self.commit(batch),
+            Taken::Idle if self.signer.is_gone() => {
+                Err(SignerFault::Gone("it closed the connection".into()).into())
             }
+            Taken::Idle => Ok(()),
+            Taken::Closing => {
+                // The head is on disk whatever the signer says now; a signer that is gone adopts it next time.
+                drop(self.signer.settle());
+                self.handoff.closed();
+                return false;
+            }
+        };
+        if let Err(fatal) = done {
+            self.handoff.fail(fatal);
+            return false;
         }
+        true
     }
 
     fn commit(&mut self, mut batch: Batch) -> Result<(), Fatal> {

@@ -340,27 +340,27 @@ impl Handoff {
                 return;
             }
             drop(open);
-            let made = disk.prepare(self.segment_bytes);
-            let mut open = self.lock();
-            match made {
-                Ok(()) => {
-                    open.next = Next::Ready;
-                    drop(open);
-                    self.taken.notify_one();
-                }
-                Err(error) => {
-                    open.next = Next::Failed(error.to_string());
-                    drop(open);
-                    self.taken.notify_one();
-                    let open = self.lock();
-                    drop(
-                        self.wanted
-                            .wait_timeout(open, PREPARE_AGAIN)
-                            .unwrap_or_else(PoisonError::into_inner),
-                    );
-                }
+            if !self.prepare(disk) {
+                let open = self.lock();
+                drop(
+                    self.wanted
+                        .wait_timeout(open, PREPARE_AGAIN)
+                        .unwrap_or_else(PoisonError::into_inner),
+                );
             }
         }
+    }
+
+    /// Makes the next segment, which must be wanted. False where it could not be made, and the sequencer knows it.
+    fn prepare(&self, disk: &dyn Disk) -> bool {
+        let made = disk.prepare(self.segment_bytes);
+        let ready = made.is_ok();
+        self.lock().next = match made {
+            Ok(()) => Next::Ready,
+            Err(error) => Next::Failed(error.to_string()),
+        };
+        self.taken.notify_one();
+        ready
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {

@@ -4,11 +4,14 @@
 //! begun it gets the name `<first leaf>.seg`, with an fsync of the directory. So a file under a segment's name always has its full size on disk: no later write can meet a
 //! full disk, and an fdatasync carries no change of size. A crash leaves at most the two temporary names,
 //! which nobody reads and the next preparation replaces.
+//!
+//! [`Disk`] is what the journal asks for; [`JournalDir`] does it in the right order; [`Files`] is what it does it with: the
+//! host's file system, or in tests one that fails, tears and forgets at every step.
 #![forbid(unsafe_code)]
 
 use rustix::fs::statvfs;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -64,63 +67,168 @@ pub trait SegmentFile: Send {
     /// # Errors
     /// As `fstat`.
     fn size(&self) -> io::Result<u64>;
+
+    /// One fsync: everything written so far, and the file's size, are durable when it returns.
+    ///
+    /// # Errors
+    /// As [`SegmentFile::sync`].
+    fn sync_all(&self) -> io::Result<()>;
+}
+
+/// The file operations that segments are made with, one call each, so that a test can fail and crash at every one.
+pub trait Files: Send + Sync {
+    /// Makes a new, empty file, for writing.
+    ///
+    /// # Errors
+    /// As `open`; where there is one already.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn SegmentFile>>;
+
+    /// Opens a file for writing. A link is not followed.
+    ///
+    /// # Errors
+    /// As `open`.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn SegmentFile>>;
+
+    /// Gives a file another name; durable only after [`Files::sync_dir`].
+    ///
+    /// # Errors
+    /// As `rename`.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a name; durable only after [`Files::sync_dir`].
+    ///
+    /// # Errors
+    /// As `unlink`.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// One fsync of a directory: the names in it are durable when it returns.
+    ///
+    /// # Errors
+    /// After one nothing is known about the names.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Space that a file in `dir` may still take, bytes.
+    ///
+    /// # Errors
+    /// As `statvfs`.
+    fn available(&self, dir: &Path) -> io::Result<u64>;
+}
+
+/// The host's file system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HostFiles;
+
+impl Files for HostFiles {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn SegmentFile>> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(SEGMENT_MODE);
+        Ok(Box::new(options.open(path)?))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn SegmentFile>> {
+        let mut options = OpenOptions::new();
+        options.write(true).custom_flags(libc::O_NOFOLLOW);
+        Ok(Box::new(options.open(path)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn available(&self, dir: &Path) -> io::Result<u64> {
+        let space = statvfs(dir)?;
+        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+    }
 }
 
 /// The journal's directory.
 #[derive(Debug)]
-pub struct JournalDir(PathBuf);
+pub struct JournalDir<F = HostFiles> {
+    path: PathBuf,
+    files: F,
+}
 
 impl JournalDir {
     /// Names the directory; nothing is touched.
     #[must_use]
     pub fn new(path: &Path) -> JournalDir {
-        JournalDir(path.to_path_buf())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        File::open(&self.0)?.sync_all()
+        JournalDir::over(path, HostFiles)
     }
 }
 
-impl Disk for JournalDir {
+impl<F: Files> JournalDir<F> {
+    /// The same over other files than the host's.
+    #[must_use]
+    pub fn over(path: &Path, files: F) -> JournalDir<F> {
+        JournalDir {
+            path: path.to_path_buf(),
+            files,
+        }
+    }
+
+    fn remove_if_there(&self, path: &Path) -> io::Result<()> {
+        match self.files.remove(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn zero_filled(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let file = self.files.create(path)?;
+        let zeros = vec![0; FILL_BYTES];
+        let mut at = 0;
+        while at < bytes {
+            let now = usize::try_from(bytes - at).map_or(FILL_BYTES, |left| left.min(FILL_BYTES));
+            file.write_at(zeros.get(..now).unwrap_or(&zeros), at)?;
+            at += now as u64;
+        }
+        file.sync_all()
+    }
+}
+
+impl<F: Files> Disk for JournalDir<F> {
     fn prepare(&self, bytes: u64) -> io::Result<()> {
         for stale in [PREPARING, PREPARED] {
-            remove_if_there(&self.0.join(stale))?;
+            self.remove_if_there(&self.path.join(stale))?;
         }
         // Asked first, so that trying again and again never takes the last bytes from the rest of the host.
-        let space = statvfs(&self.0)?;
-        if space.f_bavail.saturating_mul(space.f_frsize) < bytes {
+        if self.files.available(&self.path)? < bytes {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let path = self.0.join(PREPARING);
-        let made =
-            zero_filled(&path, bytes).and_then(|()| std::fs::rename(&path, self.0.join(PREPARED)));
+        let path = self.path.join(PREPARING);
+        let made = self
+            .zero_filled(&path, bytes)
+            .and_then(|()| self.files.rename(&path, &self.path.join(PREPARED)));
         if made.is_err() {
             // Half a segment would hold space that the rest of the host may need; a failure to remove it changes nothing.
-            drop(std::fs::remove_file(&path));
+            drop(self.files.remove(&path));
         }
         made
     }
 
     fn install(&self, first: u64) -> io::Result<Box<dyn SegmentFile>> {
-        let path = segment_path(&self.0, first);
+        let path = segment_path(&self.path, first);
         if path.exists() {
             return Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
                 format!("`{}` exists already", path.display()),
             ));
         }
-        std::fs::rename(self.0.join(PREPARED), &path)?;
-        self.sync()?;
+        self.files.rename(&self.path.join(PREPARED), &path)?;
+        self.files.sync_dir(&self.path)?;
         self.open(first)
     }
 
     fn open(&self, first: u64) -> io::Result<Box<dyn SegmentFile>> {
-        let file = OpenOptions::new()
-            .write(true)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(segment_path(&self.0, first))?;
-        Ok(Box::new(file))
+        self.files.open(&segment_path(&self.path, first))
     }
 }
 
@@ -136,29 +244,10 @@ impl SegmentFile for File {
     fn size(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
     }
-}
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+    fn sync_all(&self) -> io::Result<()> {
+        File::sync_all(self)
     }
-}
-
-fn zero_filled(path: &Path, bytes: u64) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(SEGMENT_MODE)
-        .open(path)?;
-    let zeros = vec![0; FILL_BYTES];
-    let mut left = bytes;
-    while left > 0 {
-        let now = usize::try_from(left).map_or(FILL_BYTES, |left| left.min(FILL_BYTES));
-        file.write_all(zeros.get(..now).unwrap_or(&zeros))?;
-        left -= now as u64;
-    }
-    file.sync_all()
 }
 
 /// The path of the segment that begins with leaf `first`.

@@ -14,7 +14,8 @@ use faramesh_proto::v1::{
     Adopt, Advance, Durable, SignerHello, SignerReply, SignerRequest, signer_reply, signer_request,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::io;
+use std::fmt::Debug;
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -49,10 +50,29 @@ pub enum SignerFault {
     Nonsense(String),
 }
 
+/// What a conversation goes over: a socket, or in tests a signer in the same process.
+pub trait Line: Read + Write + Debug + Send {
+    /// Whether the other end has closed, without waiting.
+    fn is_gone(&self) -> bool;
+}
+
+impl Line for UnixStream {
+    fn is_gone(&self) -> bool {
+        let mut fds = [PollFd::new(self, PollFlags::RDHUP)];
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let ended = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        poll(&mut fds, Some(&at_once)).is_ok()
+            && fds.iter().any(|fd| fd.revents().intersects(ended))
+    }
+}
+
 /// A connection. Whoever holds it is the only one that speaks on it.
 #[derive(Debug)]
 pub struct SignerClient {
-    stream: UnixStream,
+    line: Box<dyn Line>,
     /// The size of a `Durable` whose answer has not been read.
     owed: Option<u64>,
 }
@@ -88,7 +108,13 @@ impl SignerClient {
             .set_read_timeout(Some(ANSWER_MAX))
             .and_then(|()| stream.set_write_timeout(Some(ANSWER_MAX)));
         limited.map_err(|error| SignerFault::Gone(error.to_string()))?;
-        Ok(SignerClient { stream, owed: None })
+        Ok(SignerClient::on(Box::new(stream)))
+    }
+
+    /// Speaks on a line that never keeps it waiting for ever.
+    #[must_use]
+    pub fn on(line: Box<dyn Line>) -> SignerClient {
+        SignerClient { line, owed: None }
     }
 
     /// Asks for the last confirmed head. An unconfirmed one is dropped.
@@ -174,14 +200,7 @@ impl SignerClient {
     /// Whether the other end has closed, without waiting: looked at while there is nothing to sign.
     #[must_use]
     pub fn is_gone(&self) -> bool {
-        let mut fds = [PollFd::new(&self.stream, PollFlags::RDHUP)];
-        let at_once = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        let ended = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
-        poll(&mut fds, Some(&at_once)).is_ok()
-            && fds.iter().any(|fd| fd.revents().intersects(ended))
+        self.line.is_gone()
     }
 
     fn head(&mut self) -> Result<SignerHead, SignerFault> {
@@ -203,11 +222,11 @@ impl SignerClient {
 
     fn send(&mut self, kind: signer_request::Kind) -> Result<(), SignerFault> {
         let request = SignerRequest { kind: Some(kind) };
-        frame::write(&mut self.stream, &request, SIGNER_BYTES_MAX).map_err(fault)
+        frame::write(&mut self.line, &request, SIGNER_BYTES_MAX).map_err(fault)
     }
 
     fn receive(&mut self) -> Result<signer_reply::Kind, SignerFault> {
-        let reply: SignerReply = frame::read(&mut self.stream, SIGNER_BYTES_MAX).map_err(fault)?;
+        let reply: SignerReply = frame::read(&mut self.line, SIGNER_BYTES_MAX).map_err(fault)?;
         match reply.kind {
             Some(signer_reply::Kind::Refusal(refusal)) => {
                 Err(SignerFault::Refused(refusal.message))

@@ -599,4 +599,8 @@ impl SegmentFile for FaultySegment {
     fn size(&self) -> io::Result<u64> {
         self.inner.size()
     }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.inner.sync_all()
+    }
 }
