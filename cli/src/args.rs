@@ -328,6 +328,9 @@ pub struct PlanArgs {
     /// Exit 2 where something is wider, or where that cannot be decided
     #[arg(long)]
     pub fail_on_wider: bool,
+    /// Say how recorded calls since then would be decided: how long ago, or a time; `0` for not at all
+    #[arg(long, value_name = "TIME", default_value = "24h")]
+    pub replay: String,
 }
 
 /// See [`Command::Run`].
@@ -391,6 +394,32 @@ pub enum AuditCommand {
     /// Print one record with everything that lies beside it
     #[command(after_help = "Example:\n  faramesh audit show 17")]
     Show(ShowArgs),
+    /// Decide recorded calls again: by the policies of their time, or with --policy by another one
+    ///
+    /// By the policies of their time it exits 0 where every decision is the same, 1 where some is not, 2 where some
+    /// cannot be decided again: what a rule read is redacted, erased or was not counted then, and the field is named.
+    /// With --policy it prints the table of changed decisions and exits 0.
+    #[command(
+        after_help = "Example:\n  faramesh audit replay\n  faramesh audit replay --policy governance.fms --since 24h"
+    )]
+    Replay(ReplayArgs),
+}
+
+/// See [`AuditCommand::Replay`].
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// Decide by this policy: a number or digest of `policy list`, or a file
+    #[arg(long, value_name = "N|DIGEST|FILE")]
+    pub policy: Option<String>,
+    /// Decisions from here on: a time as 2026-11-20T10:00:00Z, or how long ago as 24h
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Decisions before this
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// How many changed decisions are kept one by one
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    pub limit: usize,
 }
 
 /// See [`AuditCommand::Verify`].

@@ -24,6 +24,8 @@ pub mod sign;
 pub mod changes;
 pub mod constructs;
 pub mod fixtures;
+pub mod moment;
+pub mod replay;
 pub mod setup;
 pub mod source;
 pub mod trial;

@@ -3,6 +3,7 @@
 use crate::{POLICY, development_policy};
 use faramesh_tests::World;
 use faramesh_tests::skip::root_or_skip;
+use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -237,4 +238,98 @@ fn segment(world: &World) -> PathBuf {
         .collect();
     all.sort();
     all.remove(0)
+}
+
+/// Also law: what lies beside a decision suffices to make it again.
+#[test]
+fn every_recorded_call_is_decided_again_and_another_policy_says_which_would_change() {
+    let policy = r#"
+agent "bot" {
+  default deny
+  permit pay if amount < 100 and session.count(pay) < 3
+  defer pay if amount >= 100
+  deny! wire if args.iban starts_with "XX"
+  permit wire if note == "ok"
+  redact wire args: ["iban"]
+  redact log args: ["text"]
+  permit log
+}
+"#;
+    let world = World::development(policy);
+    let asked = [
+        ("pay", r#"{"amount":5}"#),
+        ("pay", r#"{"amount":500}"#),
+        ("pay", r#"{"amount":6}"#),
+        ("pay", r#"{"amount":7}"#),
+        ("pay", r#"{}"#),
+        ("wire", r#"{"iban":"DE1","note":"ok"}"#),
+        ("log", r#"{"text":"private"}"#),
+        ("other", r#"{"a":[1,2.50,{"b":null}]}"#),
+    ];
+    for (tool, args) in asked {
+        drop(world.govern("bot", tool, args));
+    }
+    let (code, same) = replayed(&world, &[]);
+    assert_eq!(
+        (&same["replayed"], &same["changed"]),
+        (&8.into(), &0.into()),
+        "{same}"
+    );
+    assert_eq!(
+        same["not_replayable"],
+        json!({"args.iban redacted": 1}),
+        "{same}"
+    );
+    // The one that is left cannot be told; all others came out the same in every word.
+    assert_eq!((code, &same["same"]), (Some(2), &7.into()), "{same}");
+
+    let stricter = policy
+        .replace("amount < 100", "amount < 6")
+        .replace("permit log", "deny log");
+    let file = world.dir.join("stricter.fms");
+    std::fs::write(&file, stricter).unwrap();
+    let (code, other) = replayed(&world, &["--policy", file.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{other}");
+    let changes = json!([
+        {"from": "permit", "to": "deny", "calls": 3},
+    ]);
+    assert_eq!(other["changes"], changes, "{other}");
+    let changed: Vec<&Value> = other["calls"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|call| &call["tool"])
+        .collect();
+    assert_eq!(changed, ["pay", "pay", "log"], "{other}");
+
+    // What was not counted then cannot be asked now, and is named.
+    let counting = policy.replace("session.count(pay) < 3", "session.count(log) < 1");
+    std::fs::write(&file, counting).unwrap();
+    let (_, counted) = replayed(&world, &["--policy", file.to_str().unwrap()]);
+    let why = counted["not_replayable"].as_object().unwrap();
+    assert!(
+        why.keys()
+            .any(|why| why.contains("session.count(log)") && why.contains("not counted")),
+        "{counted}"
+    );
+
+    // `plan` says it of the file that is about to be applied.
+    world.write_policy(&policy.replace("permit log", "deny log"));
+    let plan = world.faramesh(&["--development", "plan", "--format", "json"]);
+    let plan: Value = serde_json::from_slice(&plan.stdout).unwrap();
+    assert_eq!(
+        (&plan["recorded"]["decisions"], &plan["recorded"]["changed"]),
+        (&8.into(), &1.into()),
+        "{plan}"
+    );
+}
+
+fn replayed(world: &World, more: &[&str]) -> (Option<i32>, Value) {
+    let args = [&["audit", "replay", "--format", "json"], more].concat();
+    let output = world.faramesh(&args);
+    let table = serde_json::from_slice(&output.stdout);
+    (
+        output.status.code(),
+        table.unwrap_or_else(|e| panic!("{e}: {output:?}")),
+    )
 }

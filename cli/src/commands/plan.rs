@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod meaning;
+mod recorded;
 
 use crate::args::{Global, PlanArgs};
 use crate::changes::{self, Changes, Kind, RuleChange, Setting};
@@ -67,9 +68,9 @@ impl InForce {
 }
 
 /// What the file is compared with.
-struct Against {
+pub struct Against {
     /// Nothing: everything was refused.
-    artifact: Option<Artifact>,
+    pub artifact: Option<Artifact>,
     digest: Option<[u8; 32]>,
     /// For people.
     words: String,
@@ -92,6 +93,7 @@ struct Plan<'a> {
     undecided: usize,
     narrower: usize,
     comparison: &'a Comparison,
+    recorded: Option<&'a recorded::Recorded>,
     unenforced: Vec<String>,
     diagnostics: &'a [faramesh_policy_compiler::DiagnosticReport],
 }
@@ -128,12 +130,19 @@ pub fn run(global: &Global, args: &PlanArgs, output: &Output) -> Result<u8, Fail
         output.line(format!("  next {number} lies pending; `apply` replaces it"));
     }
     let lacking = lacking(&layout, &compiled);
-    if unchanged {
+    let recorded = if unchanged {
         output.line("nothing would change");
+        None
     } else {
         people(&changes, lacking.is_empty(), output);
         meaning::print(&comparison, output);
-    }
+        Some(recorded::replay(
+            &layout,
+            &args.replay,
+            &compiled.artifact,
+            output,
+        )?)
+    };
     check::unenforced(&lacking, output);
     let wider = comparison.count(Reach::Wider);
     let undecided = comparison.count(Reach::Undecided);
@@ -154,6 +163,7 @@ pub fn run(global: &Global, args: &PlanArgs, output: &Output) -> Result<u8, Fail
         undecided,
         narrower: comparison.count(Reach::Narrower),
         comparison: &comparison,
+        recorded: recorded.as_ref(),
         unenforced: lacking.iter().map(Lacking::placed).collect(),
         diagnostics: &findings.reports,
     });
@@ -198,7 +208,10 @@ fn in_force_against(
 }
 
 /// A policy that the user names: a file, or one of those that were signed.
-fn named_against(
+///
+/// # Errors
+/// There is no such policy, or it cannot be read or has errors.
+pub fn named_against(
     global: &Global,
     layout: &Layout,
     asked: &str,

@@ -11,7 +11,7 @@ mod keys;
 mod letters;
 pub mod paths;
 pub mod pattern;
-pub(crate) mod redact;
+pub mod redact;
 pub mod schema;
 mod scratch;
 pub mod trace;

@@ -222,11 +222,16 @@ fn shown(path: &[String]) -> String {
 
 /// Whether what is read there is hidden, is part of it, or has it as a part.
 fn touches(path: &[String], hidden: &[&[String]]) -> bool {
-    let path = spelled(&path.join("."));
-    hidden.iter().any(|hidden| {
-        let hidden = spelled(&hidden.join("."));
-        path.iter().zip(&hidden).all(|(a, b)| a == b)
-    })
+    let path = path.join(".");
+    hidden
+        .iter()
+        .any(|hidden| overlap(&path, &hidden.join(".")))
+}
+
+/// Whether of two arguments, each written as `card.number`, one is the other or lies in it, in whatever spelling.
+pub fn overlap(a: &str, b: &str) -> bool {
+    let mut both = spelled(a).into_iter().zip(spelled(b));
+    both.all(|(a, b)| a == b)
 }
 
 /// The names of a path in one spelling: `Card. number`, `card.number` and `"card.number"` are the same.

@@ -7,6 +7,8 @@ pub mod tail;
 
 pub mod show;
 
+pub mod replay;
+
 use crate::output::{Output, Paint};
 use crate::untrusted::Untrusted;
 use faramesh_core::decision::Effect;
