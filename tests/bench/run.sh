@@ -25,14 +25,29 @@ agent "bench" {
   }
 }
 F
-"$faramesh" dev --name bench --dir "$dir" > "$dir/daemon.log" 2>&1 &
-daemon=$!
-for _ in $(seq 200); do "$faramesh" status --development --dir "$dir" >/dev/null 2>&1 && break; sleep 0.05; done
-"$faramesh" status --development --dir "$dir" >/dev/null || { cat "$dir/daemon.log"; exit 1; }
-FARAMESH_BENCH_DIR="$dir" FARAMESH_BENCH_SOCKET=$("$faramesh" status --development --dir "$dir" --format json | python3 -c 'import json,sys; print(json.load(sys.stdin)["agent_socket"])') \
+start() {
+  "$faramesh" dev --name bench --dir "$dir" > "$dir/daemon.log" 2>&1 &
+  daemon=$!
+  for _ in $(seq 200); do "$faramesh" status --development --dir "$dir" >/dev/null 2>&1 && break; sleep 0.05; done
+  "$faramesh" status --development --dir "$dir" >/dev/null || { cat "$dir/daemon.log"; exit 1; }
+}
+agent_socket() { "$faramesh" status --development --dir "$dir" --format json | python3 -c 'import json,sys; print(json.load(sys.stdin)["agent_socket"])'; }
+start
+FARAMESH_BENCH_DIR="$dir" FARAMESH_BENCH_SOCKET=$(agent_socket) \
   cargo bench --locked -p faramesh-tests --bench wire
 "$faramesh" stop --development --dir "$dir"; wait "$daemon" || true; daemon=
 echo
 echo "memory at the end and the journal that the run wrote:"
 du -sh "$dir/.faramesh/state/journal" | cut -f1
 "$faramesh" audit verify --development --dir "$dir" | tail -n 3
+
+# A journal that grows from a thousand to ten million records (some 15 GB, ten minutes), and what it costs when it is long.
+records=${FARAMESH_BENCH_RECORDS:-10000000}
+[ "$records" = 0 ] && exit 0
+rm -rf "$dir/.faramesh"
+start
+FARAMESH_BENCH_DIR="$dir" FARAMESH_BENCH_SOCKET=$(agent_socket) FARAMESH_BENCH_RECORDS=$records \
+  cargo bench --quiet --locked -p faramesh-tests --bench wire > "$dir/grown.jsonl"
+"$faramesh" stop --development --dir "$dir"; wait "$daemon" || true; daemon=
+python3 tests/bench/journal.py "$faramesh" "$dir" "$dir/grown.jsonl" "$target/performance-grown.svg"
+echo "the picture: $target/performance-grown.svg; docs/performance.md shows a copy"
