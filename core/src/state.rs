@@ -3,6 +3,7 @@
 //! Invariant: nothing else changes it. The sequencer applies a record's body when it gives out its number; recovery
 //! applies the bodies of the journal in order, with the effects that lie in the details beside the decisions.
 
+mod unattested;
 mod windows;
 
 pub use windows::{CALLERS_CONTRIBUTIONS_MAX, CONTRIBUTIONS_MAX, Effects};
@@ -12,6 +13,7 @@ use crate::decision::Effect;
 use crate::record::{self, Activation, Body, BodyView, Door, Epoch, LogEvent, SessionStart, Time};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
+use unattested::Unattested;
 use windows::{Since, Windows};
 
 /// Permits of one caller that wait for their outcome; the oldest gives way. 8 KiB a session, and four times the calls
@@ -30,6 +32,8 @@ pub struct State {
     counted: BTreeMap<String, Since>,
     epoch: Option<Epoch>,
     attested: Option<Attested>,
+    /// What they have not seen.
+    unattested: Unattested,
 }
 
 /// How far witnesses have seen the journal.
@@ -236,7 +240,10 @@ impl State {
                 });
                 self.count_from(seq, time, &activation.windows);
             }
-            Change::Start => self.outside = Calls::since(time),
+            Change::Start { boot_id } => {
+                self.outside = Calls::since(time);
+                self.unattested.start(boot_id, time.boot_ms);
+            }
             Change::SessionStart(start) => {
                 if self.sessions.contains_key(&start.session) {
                     return Err(OutOfOrder::SessionTwice(start.session.clone()));
@@ -290,6 +297,9 @@ impl State {
             Change::Log(event) => self.about_the_log(seq, time, event)?,
             Change::None => {}
         }
+        if !matches!(change, Change::Log(LogEvent::Attestation(_))) {
+            self.unattested.record(seq, time.boot_ms);
+        }
         self.next_seq += 1;
         Ok(())
     }
@@ -317,6 +327,7 @@ impl State {
                 if attestation.size > attested {
                     let size = attestation.size;
                     self.attested = Some(Attested { size, time });
+                    self.unattested.attested(size);
                 }
             }
             LogEvent::Heartbeat
@@ -341,6 +352,13 @@ impl State {
     /// Up to where witnesses attest the journal, and when that was recorded.
     pub const fn attested(&self) -> Option<Attested> {
         self.attested
+    }
+
+    /// For how long the oldest record has waited that no witness has seen, milliseconds on the boot clock, to a second at
+    /// best and never too short. Attestations wait for nobody, and a reboot begins the waiting anew. `None`: none waits.
+    pub fn unattested_ms(&self, now: Time) -> Option<u64> {
+        let since_ms = self.unattested.since_ms()?;
+        Some(now.boot_ms.saturating_sub(since_ms))
     }
 
     /// What a policy asks for is counted from here on, and what one before it asked for too, from there on.
@@ -424,7 +442,9 @@ impl State {
 
 /// What a record changes, whether it is being written or was read back.
 enum Change<'a> {
-    Start,
+    Start {
+        boot_id: &'a str,
+    },
     Activation(&'a Activation),
     SessionStart(&'a SessionStart),
     SessionEnd(&'a str),
@@ -458,7 +478,9 @@ impl<'a> Change<'a> {
                 session: outcome.session.as_deref(),
                 of: outcome.of,
             },
-            Body::Start(_) => Change::Start,
+            Body::Start(start) => Change::Start {
+                boot_id: &start.boot_id,
+            },
             Body::Log(event) => Change::Log(event),
             Body::Stop { .. } | Body::Dropped { .. } | Body::ClockStep { .. } => Change::None,
         }
@@ -483,7 +505,9 @@ impl<'a> Change<'a> {
                 session: outcome.session.as_deref(),
                 of: outcome.of,
             },
-            BodyView::Start(_) => Change::Start,
+            BodyView::Start(start) => Change::Start {
+                boot_id: &start.boot_id,
+            },
             BodyView::Log(event) => Change::Log(event),
             BodyView::Stop { .. } | BodyView::Dropped { .. } | BodyView::ClockStep { .. } => {
                 Change::None
@@ -589,6 +613,34 @@ mod tests {
         state.apply(1, AT, &attestation(1)).unwrap();
         state.apply(2, AT, &attestation(0)).unwrap();
         assert_eq!(state.attested(), Some(Attested { size: 1, time: AT }));
+    }
+
+    #[test]
+    fn a_record_waits_until_an_attestation_covers_it_and_attestations_wait_for_nobody() {
+        let at = |boot_ms| Time {
+            wall_ms: 0,
+            boot_ms,
+        };
+        let attestation = |size| {
+            Body::Log(LogEvent::Attestation(Attestation {
+                size,
+                root: [0; 32],
+                witnesses: Vec::new(),
+                note: String::new(),
+            }))
+        };
+        let heartbeat = Body::Log(LogEvent::Heartbeat);
+        let mut state = State::new();
+        assert_eq!(state.unattested_ms(at(9)), None);
+        state.apply(0, at(1_000), &heartbeat).unwrap();
+        state.apply(1, at(4_000), &heartbeat).unwrap();
+        assert_eq!(state.unattested_ms(at(5_000)), Some(4_000));
+        state.apply(2, at(6_000), &attestation(1)).unwrap();
+        assert_eq!(state.unattested_ms(at(7_000)), Some(3_000));
+        state.apply(3, at(8_000), &attestation(2)).unwrap();
+        assert_eq!(state.unattested_ms(at(90_000)), None);
+        state.apply(4, at(91_000), &heartbeat).unwrap();
+        assert_eq!(state.unattested_ms(at(91_000)), Some(0));
     }
 
     #[test]
