@@ -5,10 +5,14 @@
 //! checkpoint's origin never reads like `faramesh artifact v1`, so no signature of one can pass for another.
 //!
 //! Invariants:
-//! - A [`Verified`] statement comes from [`PublicKey::open`] and nowhere else: its text was signed by that key, parsed
-//!   to this statement, and formatting the statement again gives the same text.
+//! - A [`Verified`] statement comes from [`PublicKey::open`] (or, by two keys, from [`EpochKeys`]) and nowhere else: its
+//!   text was signed by that key, parsed to this statement, and formatting the statement again gives the same text.
 //! - A [`PublicKey`] is canonical and not of small order, and signatures are checked with `verify_strict`: a signature
 //!   that holds here holds for every other strict verifier.
+
+mod epochs;
+
+pub use epochs::{EpochKeys, EpochSigned, FIRST_EPOCH, LogKey};
 
 use std::fmt;
 use std::ops::Deref;
@@ -81,6 +85,12 @@ pub enum Error {
     /// A key that strict verifiers refuse.
     #[error("not a usable Ed25519 public key: {0}")]
     Key(&'static str),
+    /// Not what is pinned of a log.
+    #[error("not the two lines of a log's public keys (origin, first epoch): {0}")]
+    LogKey(&'static str),
+    /// An epoch that cannot follow.
+    #[error("the epoch cannot begin: {0}")]
+    Epoch(&'static str),
     /// A name that cannot stand in a note.
     #[error("`{0}` cannot be a key's name")]
     KeyName(String),
@@ -219,11 +229,9 @@ impl PublicKey {
     pub fn seal<S: Statement>(
         &self,
         statement: &S,
-        sign: impl FnOnce(&[u8]) -> [u8; 64],
+        sign: impl Fn(&[u8]) -> [u8; 64],
     ) -> Result<String, Error> {
-        let text = statement.text();
-        let line = signature_line(&self.name, self.id, &sign(text.as_bytes()));
-        let note = format!("{text}\n{line}");
+        let note = compose(statement, &[(self, &sign)]);
         self.open::<S>(note.as_bytes())?;
         Ok(note)
     }
@@ -233,7 +241,20 @@ impl PublicKey {
     /// # Errors
     /// Where the note is malformed, not signed by this key, or does not say an `S` that belongs to this key.
     pub fn open<S: Statement>(&self, note: &[u8]) -> Result<Verified<S>, Error> {
-        let text = self.verify(note)?;
+        self.read(verify(note, &[self])?)
+    }
+
+    /// The same, where another key has to have signed it too: the statement belongs to this one.
+    fn open_beside<S: Statement>(
+        &self,
+        beside: &PublicKey,
+        note: &[u8],
+    ) -> Result<Verified<S>, Error> {
+        self.read(verify(note, &[self, beside])?)
+    }
+
+    /// The statement of a text that this key signed.
+    fn read<S: Statement>(&self, text: &str) -> Result<Verified<S>, Error> {
         let statement = S::parse(text).map_err(|why| Error::Statement { kind: S::KIND, why })?;
         if statement.text() != text {
             return Err(Error::Statement {
@@ -249,33 +270,46 @@ impl PublicKey {
         }
         Ok(Verified(statement))
     }
+}
 
-    /// The note's text, where this key signed it. Lines of other keys are passed over, as C2SP asks.
-    fn verify<'a>(&self, note: &'a [u8]) -> Result<&'a str, Error> {
-        let (text, signatures) = split_note(note)?;
-        let mut found = false;
-        for (count, line) in signatures.split_terminator('\n').enumerate() {
-            if count >= SIGNATURES_MAX {
-                return Err(Error::NotANote("too many signatures"));
-            }
-            let (name, id, signature) = parse_signature(line)?;
-            if name == self.name.as_str() && id == self.id {
-                let signature: &[u8; 64] = signature
-                    .as_slice()
-                    .try_into()
-                    .map_err(|_| Error::Signature(self.name.to_string()))?;
-                self.key
-                    .verify_strict(text.as_bytes(), &Signature::from_bytes(signature))
-                    .map_err(|_| Error::Signature(self.name.to_string()))?;
-                found = true;
-            }
+/// The note's text, where each of these keys signed it. Lines of other keys are passed over, as C2SP asks.
+fn verify<'a>(note: &'a [u8], keys: &[&PublicKey]) -> Result<&'a str, Error> {
+    let (text, signatures) = split_note(note)?;
+    let mut missing: Vec<&PublicKey> = keys.to_vec();
+    for (count, line) in signatures.split_terminator('\n').enumerate() {
+        if count >= SIGNATURES_MAX {
+            return Err(Error::NotANote("too many signatures"));
         }
-        if found {
-            Ok(text)
-        } else {
-            Err(Error::NotSignedBy(self.name.to_string()))
+        let (name, id, signature) = parse_signature(line)?;
+        let by = |key: &&PublicKey| name == key.name.as_str() && id == key.id;
+        for key in keys.iter().copied().filter(by) {
+            let signature: &[u8; 64] = signature
+                .as_slice()
+                .try_into()
+                .map_err(|_| Error::Signature(key.name.to_string()))?;
+            key.key
+                .verify_strict(text.as_bytes(), &Signature::from_bytes(signature))
+                .map_err(|_| Error::Signature(key.name.to_string()))?;
+            missing.retain(|other| *other != key);
         }
     }
+    match missing.first() {
+        None => Ok(text),
+        Some(key) => Err(Error::NotSignedBy(key.name.to_string())),
+    }
+}
+
+/// Signs with the private half of a key.
+pub type Sign<'a> = &'a dyn Fn(&[u8]) -> [u8; 64];
+
+/// A note of a statement with these signatures, which nobody has checked: whoever acts on it opens it.
+pub fn compose<S: Statement>(statement: &S, signers: &[(&PublicKey, Sign<'_>)]) -> String {
+    let text = statement.text();
+    let lines: String = signers
+        .iter()
+        .map(|(key, sign)| signature_line(&key.name, key.id, &sign(text.as_bytes())))
+        .collect();
+    format!("{text}\n{lines}")
 }
 
 /// The text of a note, with its final newline, without looking at the signatures. For display and for finding out whose
