@@ -7,6 +7,8 @@
 
 use sha2::{Digest, Sha256};
 
+pub mod tiles;
+
 /// A SHA-256 digest.
 pub type Hash = [u8; 32];
 
@@ -142,14 +144,21 @@ impl Frontier {
     /// # Errors
     /// Where the tree is full.
     pub fn push(&mut self, leaf: Hash) -> Result<(), Error> {
+        self.push_with(leaf, |_, _| {})
+    }
+
+    /// Appends one leaf, and shows the level and hash of each full subtree that it completes, itself first.
+    fn push_with(&mut self, leaf: Hash, mut complete: impl FnMut(u32, &Hash)) -> Result<(), Error> {
         if self.size + 1 >= SIZE_MAX {
             return Err(Error::TooLarge);
         }
         let mut node = leaf;
+        complete(0, &node);
         // Each trailing one bit of the size is a full subtree that the new leaf completes to one of twice its size.
-        for _ in 0..self.size.trailing_ones() {
+        for level in 1..=self.size.trailing_ones() {
             if let Some(left) = self.nodes.pop() {
                 node = node_hash(&left, &node);
+                complete(level, &node);
             }
         }
         self.nodes.push(node);
@@ -397,7 +406,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// RFC 6962 section 2.1, word for word.
-    fn naive_root(leaves: &[Hash]) -> Hash {
+    pub(super) fn naive_root(leaves: &[Hash]) -> Hash {
         match leaves {
             [] => empty_root(),
             [leaf] => *leaf,
@@ -409,7 +418,7 @@ mod tests {
     }
 
     /// RFC 6962 section 2.1.1.
-    fn naive_path(index: usize, leaves: &[Hash]) -> Vec<Hash> {
+    pub(super) fn naive_path(index: usize, leaves: &[Hash]) -> Vec<Hash> {
         if leaves.len() <= 1 {
             return Vec::new();
         }
@@ -427,7 +436,7 @@ mod tests {
     }
 
     /// RFC 6962 section 2.1.2.
-    fn naive_consistency(old: usize, leaves: &[Hash], complete: bool) -> Vec<Hash> {
+    pub(super) fn naive_consistency(old: usize, leaves: &[Hash], complete: bool) -> Vec<Hash> {
         if old == leaves.len() {
             return if complete {
                 Vec::new()
@@ -453,7 +462,7 @@ mod tests {
         n.next_power_of_two() / 2
     }
 
-    fn leaves(n: usize) -> Vec<Hash> {
+    pub(super) fn leaves(n: usize) -> Vec<Hash> {
         (0..n)
             .map(|i| leaf_hash(&(i as u64).to_be_bytes()))
             .collect()
