@@ -10,9 +10,9 @@
 #![forbid(unsafe_code)]
 
 use rustix::fs::statvfs;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Where the next segment is being filled, and where it lies, whole, until it has a name.
@@ -122,7 +122,10 @@ impl Files for HostFiles {
     fn create(&self, path: &Path) -> io::Result<Box<dyn SegmentFile>> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(SEGMENT_MODE);
-        Ok(Box::new(options.open(path)?))
+        let file = options.open(path)?;
+        // The process's umask takes the group's right away.
+        file.set_permissions(Permissions::from_mode(SEGMENT_MODE))?;
+        Ok(Box::new(file))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn SegmentFile>> {
