@@ -16,6 +16,7 @@ use crate::journal::signer_client::{SignerClient, SignerFault};
 use crate::journal::{Committed, Committer, Durable, Fatal, Handoff, tail};
 use crate::sequencer::{Desk, Event, Salts, Sequencer, Submission};
 use crate::store::{CAPABILITIES, Candidate, NotAccepted, PolicyStore};
+use crate::upkeep::{self, Board, Upkeep};
 use faramesh_core::checkpoint::PublicKey;
 use faramesh_core::decision::{Code, RETRY_AFTER_SECONDS, Resolution};
 use faramesh_core::identity::Attested;
@@ -26,7 +27,7 @@ use faramesh_core::state::State;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
@@ -158,6 +159,16 @@ pub struct Progress {
 #[derive(Clone)]
 pub struct Engine(Arc<Shared>);
 
+/// A handle that keeps nothing alive.
+pub(crate) struct WeakEngine(Weak<Shared>);
+
+impl WeakEngine {
+    /// `None` where everybody else dropped the engine.
+    pub(crate) fn upgrade(&self) -> Option<Engine> {
+        self.0.upgrade().map(Engine)
+    }
+}
+
 /// What the handle, the sequencer and the lifecycle share.
 pub(crate) struct Shared {
     desk: Mutex<Desk>,
@@ -171,8 +182,15 @@ pub(crate) struct Shared {
     warnings: Vec<String>,
     left_over: BTreeMap<String, u64>,
     tails: Arc<Semaphore>,
+    upkeep: Arc<Board>,
     /// Held until the last handle and the sequencer are gone.
     _lock: Lock,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.upkeep.stop();
+    }
 }
 
 impl Shared {
@@ -304,6 +322,7 @@ impl Engine {
     pub fn status(&self) -> EngineStatus {
         let in_force = self.0.in_force();
         let mut warnings = self.0.warnings.clone();
+        warnings.extend(self.0.upkeep.warnings());
         let pending_number = match self.0.store.next_number() {
             Ok(number) => number.filter(|number| *number > in_force.number),
             Err(error) => {
@@ -337,8 +356,10 @@ impl Engine {
     }
 
     /// Takes no more calls, finishes what is queued, writes a `stop` record with `reason`, and ends the journal. Returns
-    /// when all of it is durable, or never after a [`Fatal`]: wait for [`Engine::fatal`] beside it.
+    /// when all of it is durable and the upkeep has ended or was given its time, or never after a [`Fatal`]: wait for
+    /// [`Engine::fatal`] beside it.
     pub async fn drain(&self, reason: &str) {
+        self.0.upkeep.stop();
         let mut durable = self.0.handoff.watch();
         self.0.desk().drain(reason);
         self.0.work.notify_one();
@@ -346,6 +367,15 @@ impl Engine {
         if closed.await.is_err() {
             std::future::pending().await
         }
+        // What it is at in the middle is begun again by the next start.
+        drop(tokio::time::timeout(upkeep::GOODBYE, self.0.upkeep.ended()).await);
+    }
+
+    /// Has the upkeep look again now, and returns when it has tried everything: hash tiles of all sealed segments and
+    /// whatever else is made behind the journal's back. What failed is a warning in [`Engine::status`].
+    pub async fn keep_up_now(&self) {
+        self.0.upkeep.ring();
+        self.0.upkeep.settled().await;
     }
 
     /// Returns when the engine cannot go on: exit with [`Fatal::exit_code`] and say what it says.
@@ -359,6 +389,21 @@ impl Engine {
         Progress {
             sequencer_stuck: self.0.desk().stuck(),
             journal_stuck: self.0.handoff.stuck(),
+        }
+    }
+
+    /// Starts the upkeep: a thread beside everything, which begins when the start is durable.
+    fn keep_up(&self) -> Result<(), Fatal> {
+        let board = Arc::clone(&self.0.upkeep);
+        let weak = WeakEngine(Arc::downgrade(&self.0));
+        let runtime = tokio::runtime::Handle::current();
+        let upkeep = Upkeep::new(board, &self.0.journal_dir, weak, runtime);
+        let spawned = std::thread::Builder::new()
+            .name("upkeep".into())
+            .spawn(move || upkeep.run());
+        match spawned {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Fatal::Inconsistent(format!("thread `upkeep`: {error}"))),
         }
     }
 
@@ -549,6 +594,7 @@ impl Opened {
             config.segment_bytes,
         ));
         let in_force = Arc::new(in_force);
+        let upkeep = Arc::new(Board::new());
         let boot_id = boot_id();
         let shared = Arc::new(Shared {
             desk: Mutex::new(Desk::new(
@@ -567,6 +613,7 @@ impl Opened {
                 .map(|(id, session)| (id.to_owned(), session.calls()))
                 .collect(),
             tails: Arc::new(Semaphore::new(TAILS_MAX)),
+            upkeep: Arc::clone(&upkeep),
             _lock: lock,
         });
         // Within one boot the last record says how the clocks stood: a step while nobody ran is a record too.
@@ -598,6 +645,7 @@ impl Opened {
                 frontier: recovered.frontier,
                 signer: recovered.signer,
                 key: log_key,
+                upkeep,
             },
             disk: ports.disk,
             start: Start {
@@ -661,6 +709,7 @@ impl Opened {
                 fatal = engine.fatal() => return Err(fatal),
             }
         }
+        engine.keep_up().map_err(Arc::new)?;
         Ok(engine)
     }
 }

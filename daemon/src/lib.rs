@@ -46,5 +46,8 @@ pub mod store;
 /// Records become durable, answers leave.
 pub mod journal;
 
+/// What is made of the journal behind its back.
+mod upkeep;
+
 /// The only constructors of a reply.
 pub mod reply;

@@ -18,6 +18,7 @@ use super::handoff::{Batch, Handoff, Taken, Waiter};
 use super::segment::{Disk, SegmentFile};
 use super::signer_client::{SignerClient, SignerFault};
 use crate::engine::{Answer, Refusal};
+use crate::upkeep::Board;
 use faramesh_core::checkpoint::{Checkpoint, PublicKey, Statement};
 use faramesh_core::decision::{Code, Effect, Resolution};
 use faramesh_core::frame;
@@ -181,6 +182,8 @@ pub(crate) struct Committer {
     pub(crate) signer: SignerClient,
     /// The journal's origin key: each note must be by it.
     pub(crate) key: PublicKey,
+    /// Told when a segment is sealed.
+    pub(crate) upkeep: Arc<Board>,
 }
 
 impl Committer {
@@ -245,6 +248,7 @@ impl Committer {
                 .map_err(|cause| Fatal::Install { first, cause })?;
             self.offset = 0;
             self.handoff.installed();
+            self.upkeep.ring();
         }
         self.signer.ask_advance(first, &batch.leaves)?;
         self.segment

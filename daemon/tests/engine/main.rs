@@ -9,4 +9,5 @@ mod activation;
 mod around;
 mod durability;
 mod order;
+mod upkeep;
 mod world;
