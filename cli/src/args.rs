@@ -403,6 +403,14 @@ pub enum AuditCommand {
         after_help = "Example:\n  faramesh audit replay\n  faramesh audit replay --policy governance.fms --since 24h"
     )]
     Replay(ReplayArgs),
+    /// Write records out for other programs, one a line
+    ///
+    /// Only records under a checkpoint of the pinned key are written; --unsigned writes the others too, marked. What was
+    /// written and under which checkpoint is said on standard error.
+    #[command(
+        after_help = "Example:\n  faramesh audit export --as csv --since 2026-11-01 --tool 'stripe/*' --out november.csv"
+    )]
+    Export(ExportArgs),
 }
 
 /// See [`AuditCommand::Replay`].
@@ -452,6 +460,71 @@ pub struct TailArgs {
 pub struct ShowArgs {
     /// The record's number, counted from 0
     pub seq: u64,
+}
+
+/// See [`AuditCommand::Export`].
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// A journal's directory; default: the stack's own
+    #[arg(value_name = "JOURNAL")]
+    pub journal: Option<PathBuf>,
+    /// In which form
+    #[arg(long = "as", value_enum, value_name = "FORM")]
+    pub form: ExportForm,
+    /// Into this new file, which appears when it is whole, with the checkpoint beside it in FILE.note; default: standard output
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Records from this moment on: RFC 3339, a date (UTC), or how long ago (24h, 7d)
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Records before this moment
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Records from this number on
+    #[arg(long, value_name = "SEQ")]
+    pub from: Option<u64>,
+    /// Records up to this number, it included
+    #[arg(long, value_name = "SEQ")]
+    pub to: Option<u64>,
+    /// Only what this agent did: its decisions and the starts of its sessions
+    #[arg(long, value_name = "NAME")]
+    pub agent: Option<String>,
+    /// Only decisions on tools that this pattern covers, as in a rule
+    #[arg(long, value_name = "GLOB")]
+    pub tool: Option<String>,
+    /// Only decisions of this effect
+    #[arg(long, value_enum, value_name = "EFFECT")]
+    pub effect: Option<ExportEffect>,
+    /// The public log key to trust; default for the stack's own journal: its pinned log.pub
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// Write records that no valid checkpoint covers too, marked as such
+    #[arg(long)]
+    pub unsigned: bool,
+}
+
+/// `audit export --as`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportForm {
+    /// JSON, a record a line, as it stands in the journal
+    Jsonl,
+    /// A table (RFC 4180)
+    Csv,
+    /// Open Cybersecurity Schema Framework 1.9.0, an event a line
+    Ocsf,
+    /// ArcSight Common Event Format, an event a line
+    Cef,
+}
+
+/// `audit export --effect`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportEffect {
+    /// What was permitted
+    Permit,
+    /// What was put to a person
+    Defer,
+    /// What was denied
+    Deny,
 }
 
 /// See [`Command::Completions`].

@@ -64,6 +64,13 @@ impl Output {
         self.format != Format::Text
     }
 
+    /// The same without colour on stdout: for text that goes into a file.
+    #[must_use]
+    pub const fn without_colour(mut self) -> Output {
+        self.colour_stdout = false;
+        self
+    }
+
     /// The form that was asked for.
     pub fn format(&self) -> Format {
         self.format
@@ -216,11 +223,19 @@ pub fn ascii_json<T: Serialize>(value: &T) -> String {
         }
     };
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
+    ascii_escaped(&text, &mut out);
+    out
+}
+
+/// Appends JSON in pure ASCII. Only a string can hold any other character, so an escape means the same.
+pub fn ascii_escaped(json: &str, out: &mut String) {
+    if json.bytes().all(|b| (0x20..0x7f).contains(&b)) {
+        return out.push_str(json);
+    }
+    for c in json.chars() {
         if c.is_ascii() && c != '\u{7f}' {
             out.push(c);
         } else {
-            // Only a string can hold such a character, so an escape means the same.
             let mut units = [0u16; 2];
             for unit in c.encode_utf16(&mut units) {
                 use std::fmt::Write as _;
@@ -228,7 +243,6 @@ pub fn ascii_json<T: Serialize>(value: &T) -> String {
             }
         }
     }
-    out
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! alike, because the backslash that marks an escape is itself escaped.
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// Characters printed before the rest is counted and left out: a screen's worth.
@@ -48,6 +49,29 @@ fn harmless(text: &str, backslash: &str, f: &mut fmt::Formatter<'_>) -> fmt::Res
         0 => Ok(()),
         rest => write!(f, "…(+{rest} characters)"),
     }
+}
+
+/// Hostile text for a file of ours that a person or another program opens: as [`Untrusted`], but whole, because what is
+/// exported is evidence. `written` is for text in which a backslash is an escape already, as in [`Written`].
+pub fn whole(text: &str, written: bool) -> Cow<'_, str> {
+    if !text
+        .chars()
+        .any(|c| (c == '\\' && !written) || is_deceptive(c))
+    {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            '\\' if !written => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if is_deceptive(c) => out.extend(c.escape_unicode()),
+            c => out.push(c),
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// Whether a character acts on the terminal, reorders text, or takes up no room that a reader could see.
@@ -126,6 +150,15 @@ mod tests {
             Written("\"\u{1b}[2J\\u{1b}\"\n\u{202e}").to_string(),
             "\"\\u{1b}[2J\\u{1b}\"\\n\\u{202e}"
         );
+    }
+
+    #[test]
+    fn exported_text_is_as_harmless_and_never_cut() {
+        let hostile = "a\\b\n\u{1b}[2J\u{202e}\u{9b}x\t";
+        assert_eq!(whole(hostile, false), shown(hostile));
+        assert_eq!(whole(hostile, true), Written(hostile).to_string());
+        let long = "é".repeat(UNTRUSTED_CHARS_MAX * 2);
+        assert_eq!(whole(&long, false), long);
     }
 
     #[test]

@@ -71,6 +71,7 @@ pub fn run(cli: Cli, output: &Output) -> Result<u8, Failure> {
             AuditCommand::Tail(args) => audit::tail::run(global, &args, output),
             AuditCommand::Show(args) => audit::show::run(global, &args, output),
             AuditCommand::Replay(args) => audit::replay::run(global, &args, output),
+            AuditCommand::Export(args) => audit::export::run(global, &args, output),
         },
         Command::Stop => stop::run(global, output),
         Command::Completions(args) => completions::run(&args),

@@ -9,6 +9,8 @@ pub mod show;
 
 pub mod replay;
 
+pub mod export;
+
 use crate::output::{Output, Paint};
 use crate::untrusted::Untrusted;
 use faramesh_core::decision::Effect;
@@ -73,6 +75,27 @@ fn what(body: &BodyView, output: &Output) -> String {
         }
         BodyView::ClockStep { step_ms } => format!("the clock was set by {step_ms} ms"),
         BodyView::Log(event) => about_the_log(event),
+    }
+}
+
+/// What happened, without colour, for forms that are no terminal. Escaped like the line for people.
+pub(super) fn plain(body: &BodyView, output: &Output) -> String {
+    what(body, &output.without_colour())
+}
+
+/// The word that a record has as its `kind`.
+pub(super) const fn kind(body: &BodyView) -> &'static str {
+    match body {
+        BodyView::Start(_) => "start",
+        BodyView::Stop { .. } => "stop",
+        BodyView::Activation(_) => "activation",
+        BodyView::Decision(_) => "decision",
+        BodyView::Outcome(_) => "outcome",
+        BodyView::SessionStart(_) => "session_start",
+        BodyView::SessionEnd { .. } => "session_end",
+        BodyView::Dropped { .. } => "dropped",
+        BodyView::ClockStep { .. } => "clock_step",
+        BodyView::Log(event) => event.kind(),
     }
 }
 
