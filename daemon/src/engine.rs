@@ -228,6 +228,12 @@ impl Deref for ArtifactInForce {
 }
 
 impl Engine {
+    /// A handle whose sequencer and journal are stepped by whoever holds them.
+    #[cfg(test)]
+    pub(crate) fn in_one_thread(shared: Arc<Shared>) -> Engine {
+        Engine(shared)
+    }
+
     /// Queues a call. The answer comes when its record is durable, or when it was refused after all.
     ///
     /// # Errors

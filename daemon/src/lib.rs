@@ -51,3 +51,7 @@ mod upkeep;
 
 /// The only constructors of a reply.
 pub mod reply;
+
+/// All of the above below the doors in one thread, with everything that can go wrong.
+#[cfg(test)]
+mod simulation;

@@ -653,6 +653,15 @@ impl Salts {
         }
     }
 
+    /// Not random: what a simulation does follows from its seed alone.
+    #[cfg(test)]
+    pub(crate) fn fixed() -> Salts {
+        Salts {
+            bytes: Box::new([7; SALTS_BYTES]),
+            used: 0,
+        }
+    }
+
     fn next(&mut self) -> Result<[[u8; 16]; 2], Refusal> {
         const TAKEN: usize = 32;
         if self.used + TAKEN > SALTS_BYTES {

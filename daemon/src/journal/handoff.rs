@@ -363,6 +363,16 @@ impl Handoff {
         ready
     }
 
+    /// What [`Handoff::prepare_segments`] does once, without waiting: for the simulation, which has one thread.
+    #[cfg(test)]
+    pub(crate) fn prepare_if_wanted(&self, disk: &dyn Disk) -> bool {
+        let open = self.lock();
+        let wanted = matches!(open.next, Next::Wanted | Next::Failed(_));
+        let ended = open.stopped || open.closing;
+        drop(open);
+        wanted && !ended && self.prepare(disk)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Open> {
         // A poisoned lock means that a thread panicked, and the panic hook ends the process.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)

@@ -9,6 +9,8 @@ mod handoff;
 pub mod recover;
 /// Segments and the disk port.
 pub mod segment;
+/// What a start found is made durable before the signer is told of it.
+mod settle;
 /// The daemon's end of the conversation with the signer.
 pub mod signer_client;
 /// Reading behind the writer.

@@ -1,12 +1,14 @@
 //! Start: lock, ask the signer, judge, adopt, cut, fold.
 //!
 //! The judging is the core's ([`faramesh_core::recover`]) and comes before the first write. Then, in this order, and
-//! safe to be repeated after a crash at any point: the signer adopts a note of its own that is ahead of its head (so
-//! that nothing it covers can be cut afterwards); what lies behind the last note becomes zeros, durably. Nobody else
+//! safe to be repeated after a crash at any point: what was found is made durable ([`super::settle`]); the signer adopts a
+//! note of its own that is ahead of its head (so that nothing it covers can be cut afterwards); what lies behind the last
+//! note becomes zeros, durably. Nobody else
 //! writes meanwhile: the directory is locked for as long as the [`Lock`] lives.
 #![forbid(unsafe_code)]
 
 use super::segment::{self, Disk, SegmentFile};
+use super::settle::settle;
 use super::signer_client::{SignerClient, SignerFault, SignerHead};
 use faramesh_core::checkpoint::PublicKey;
 use faramesh_core::frame;
@@ -147,7 +149,15 @@ pub fn recover(
     };
     let recovery = recover::recover(&segments, &head, key)?;
     let folded = fold(&segments, &recovery)?;
+    disk.sync_names().map_err(at(dir))?;
     if let Some(adopt) = recovery.adopt.clone() {
+        let last = recovery.keep.and_then(|keep| {
+            let file = files.get(keep.segment)?;
+            Some((file.first, keep.offset))
+        });
+        if let Some((last, end)) = last {
+            settle(dir, disk, adopt.from_size, last, end).map_err(at(dir))?;
+        }
         signer.adopt(adopt.note, adopt.from_size, &adopt.leaf_hashes)?;
     }
     cut(dir, disk, &files, &recovery)?;

@@ -46,6 +46,12 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// Where there is none, or it is not ours.
     fn open(&self, first: u64) -> io::Result<Box<dyn SegmentFile>>;
+
+    /// The names in the directory are durable when it returns.
+    ///
+    /// # Errors
+    /// After one nothing is known about the directory.
+    fn sync_names(&self) -> io::Result<()>;
 }
 
 /// One segment, open for writing.
@@ -226,12 +232,16 @@ impl<F: Files> Disk for JournalDir<F> {
             ));
         }
         self.files.rename(&self.path.join(PREPARED), &path)?;
-        self.files.sync_dir(&self.path)?;
+        self.sync_names()?;
         self.open(first)
     }
 
     fn open(&self, first: u64) -> io::Result<Box<dyn SegmentFile>> {
         self.files.open(&segment_path(&self.path, first))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.files.sync_dir(&self.path)
     }
 }
 

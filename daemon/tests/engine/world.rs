@@ -535,6 +535,10 @@ impl Disk for Process {
         let plan = Arc::clone(&self.disk.plan);
         Ok(Box::new(FaultySegment { inner, plan }))
     }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.disk.inner.sync_names()
+    }
 }
 
 struct FaultySegment {
