@@ -182,7 +182,7 @@ impl RunMode {
 }
 
 /// Both clocks, read together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Time {
     /// Milliseconds since the Unix epoch, as the host's wall clock had it.
     pub wall_ms: u64,

@@ -1,7 +1,7 @@
 //! What a journal is worth after a crash: what to keep, what to cut, when to stop and touch nothing.
 //!
-//! The daemon asks the signer for its head, maps the segments and calls [`recover`] before it writes a byte. The answer
-//! rests on four facts:
+//! The daemon asks the signer for its head and shows [`Walk`] the segments, one after the other, before it writes a byte.
+//! The answer rests on four facts:
 //! - A reply leaves after the fdatasync that covers its record *and* its note. So what lies after the last valid note
 //!   was answered to nobody and may be cut.
 //! - The signer confirms a head only after that fdatasync. So a file that lacks the signer's head has lost something.
@@ -9,12 +9,21 @@
 //! - A torn write leaves a bad frame, and nothing valid and signed after it. So damage with a valid note after it, or at
 //!   or below the head, is not a torn write: nothing is changed and a person decides.
 //!
-//! Invariant: [`Recovery`] never keeps less than the signer's head, and never cuts a valid note.
+//! A walk begins at a [`Point`]: the journal's beginning, or what a snapshot says of a segment's. A snapshot is believed
+//! only where the walk ended well *and* a record that it kept holds the snapshot's digest: the signed tree of the records
+//! behind the point has the point's own tree below it, so nothing but the true one leads there, and the record vouches for
+//! the fold. What is wrong until then may be the point's own fault
+//! ([`Walk::may_be_the_points_fault`]).
+//!
+//! Invariant: [`Recovery`] never keeps less than the signer's head, never cuts a valid note, and its state is the fold over
+//! exactly what is kept.
 
 use crate::checkpoint::{self, Checkpoint, PublicKey};
 use crate::frame::{self, Damage, Frame, Frames, Item, StoredRecord};
-use crate::record;
+use crate::record::{self, BodyView, LogEvent, Time};
+use crate::state::{Beside, OutOfOrder, Point};
 use crate::tree::{self, Frontier, Hash, Head};
+use std::collections::BTreeMap;
 
 /// One segment file.
 #[derive(Debug, Clone, Copy)]
@@ -28,9 +37,9 @@ pub struct Segment<'a> {
 }
 
 /// A place in the journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Position {
-    /// Index in the list of segments that was given.
+    /// Index among the segments that were walked.
     pub segment: usize,
     /// Byte offset in it.
     pub offset: usize,
@@ -39,21 +48,25 @@ pub struct Position {
 /// What to keep, and what the daemon goes on from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovery {
-    /// Keep everything before this place: it is the end of the last valid note. `None`: keep nothing. What lies after
-    /// it has to become zeros, durably, before anything is written.
+    /// Keep everything before this place: it is the end of the last valid note. `None`: keep nothing of what was walked.
+    /// What lies after it has to become zeros, durably, before anything is written.
     pub keep: Option<Position>,
-    /// The tree over what is kept.
-    pub frontier: Frontier,
-    /// The last leaf hash, the next record's `prev`; zeros in an empty journal.
-    pub last_leaf: Hash,
+    /// What everything that is kept comes to.
+    pub point: Point,
     /// The last valid note.
     pub note: Option<String>,
     /// What the signer has to be told, where the file is ahead of its head.
     pub adopt: Option<Adopt>,
     /// How much that is not zero lies after `keep`, in bytes from it: a torn tail, and records never answered.
     pub cut_bytes: u64,
+    /// Of each walked segment, where its last byte that is not zero ends.
+    pub written: Vec<usize>,
     /// Where the torn frame begins, and what is wrong with it, where there is one.
     pub torn: Option<(Position, Damage)>,
+    /// What the last walked segment begins with, where that is kept and is not where the walk began.
+    pub last_beginning: Option<Point>,
+    /// What kept `snapshot` records say: sizes and digests.
+    pub snapshots: BTreeMap<u64, Hash>,
 }
 
 /// A note of the signer's own that is ahead of its confirmed head.
@@ -155,6 +168,16 @@ pub enum Halt {
         /// Where.
         place: Place,
     },
+    /// A record that the state before it does not allow, and that is signed.
+    #[error(
+        "the journal does not fit together: {why}, {place}; do not start on it: run `faramesh audit verify`"
+    )]
+    NoState {
+        /// What is wrong.
+        why: OutOfOrder,
+        /// Where.
+        place: Place,
+    },
     /// A whole note that is not the signer's.
     #[error(
         "the journal holds a note that this signer did not sign: {why}, {place}; \
@@ -168,125 +191,211 @@ pub enum Halt {
     },
 }
 
-/// Judges the segments, given in order, against the signer's confirmed head and its public key.
+/// Judges the segments, given in order from the journal's beginning, against the signer's confirmed head and its public
+/// key.
 ///
 /// # Errors
 /// [`Halt`]: nothing may be changed on disk.
 pub fn recover(segments: &[Segment<'_>], head: &Head, key: &PublicKey) -> Result<Recovery, Halt> {
-    if head.size == 0 && head.root != tree::empty_root() {
-        return Err(Halt::OtherTree { head: 0 });
+    let mut walk = Walk::from(Point::default(), *head, key)?;
+    for segment in segments {
+        walk.segment(segment)?;
     }
-    let mut walk = Walk {
-        segments,
-        head,
-        key,
-        frontier: Frontier::new(),
-        last_leaf: [0; 32],
-        above: Vec::new(),
-        good: None,
-    };
-    let torn = walk.run()?;
-    if let Some((position, why)) = torn {
-        walk.judge_damage(position, why)?;
-    }
-    walk.conclude(torn)
+    walk.finish()
 }
 
-/// The records before `keep`, in order.
-pub fn kept_records<'a>(
-    segments: &[Segment<'a>],
-    keep: Option<Position>,
-) -> impl Iterator<Item = StoredRecord<'a>> {
-    let until = keep.unwrap_or(Position {
-        segment: 0,
-        offset: 0,
-    });
-    let parts: Vec<&'a [u8]> = segments
-        .iter()
-        .enumerate()
-        .filter(|(index, _)| *index <= until.segment)
-        .map(|(index, segment)| {
-            let end = if index == until.segment {
-                until.offset
-            } else {
-                segment.bytes.len()
-            };
-            segment.bytes.get(..end).unwrap_or(segment.bytes)
-        })
-        .collect();
-    parts
-        .into_iter()
-        .flat_map(Frames::new)
-        .filter_map(|item| match item {
-            Item::Frame {
-                frame: Frame::Record(stored),
-                ..
-            } => Some(stored),
-            _ => None,
-        })
-}
-
-/// The walk from the first frame to the first that is none.
-struct Walk<'w, 'a> {
-    segments: &'w [Segment<'a>],
-    head: &'w Head,
-    key: &'w PublicKey,
+/// A walk over the segments from a point on. It holds none of them: a journal of any length is walked in the memory of
+/// its state and one batch.
+pub struct Walk<'k> {
+    head: Head,
+    key: &'k PublicKey,
     frontier: Frontier,
     last_leaf: Hash,
     /// Leaf hashes above the signer's head.
     above: Vec<Hash>,
-    good: Option<Good>,
+    good: Good,
+    /// Records since the last valid note: they are part of the state when one covers them.
+    unsigned: Vec<Unsigned>,
+    names: Vec<String>,
+    written: Vec<usize>,
+    torn: Option<(Position, Damage)>,
+    last_beginning: Option<Point>,
 }
 
-/// The state at the last valid note.
+/// What is known at the last valid note, or where the walk began.
 struct Good {
-    end: Position,
-    note: String,
-    frontier: Frontier,
-    last_leaf: Hash,
+    /// `None` where the walk began.
+    signed: Option<(Position, String)>,
+    point: Point,
     /// How many of the leaves above the head it covers.
     above: usize,
+    snapshots: BTreeMap<u64, Hash>,
 }
 
-impl Walk<'_, '_> {
-    /// Walks as far as the journal is whole. Returns the first damage, if that is what ended it.
-    fn run(&mut self) -> Result<Option<(Position, Damage)>, Halt> {
-        for (index, segment) in self.segments.iter().enumerate() {
-            let at = |offset| Position {
-                segment: index,
-                offset,
-            };
-            if segment.first != self.frontier.size() {
-                if frame::written_len(segment.bytes) == 0 {
-                    continue;
-                }
-                let why = format!(
-                    "the segment's name says that it begins with record {}",
-                    segment.first
-                );
-                return Err(self.inconsistent(why, at(0)));
+/// A record that no note covers yet, and what its effects are made of.
+struct Unsigned {
+    at: Position,
+    time: Time,
+    body: BodyView,
+    detail: Vec<u8>,
+    detail_salt: [u8; 16],
+}
+
+impl<'k> Walk<'k> {
+    /// A walk that begins with the segment that begins at `point`.
+    ///
+    /// # Errors
+    /// The signer's head cannot be of a journal that has this point.
+    pub fn from(point: Point, head: Head, key: &'k PublicKey) -> Result<Walk<'k>, Halt> {
+        let size = point.frontier.size();
+        if head.size == size && head.root != point.frontier.root() {
+            return Err(Halt::OtherTree { head: size });
+        }
+        Ok(Walk {
+            head,
+            key,
+            frontier: point.frontier.clone(),
+            last_leaf: point.last_leaf,
+            above: Vec::new(),
+            good: Good {
+                signed: None,
+                point,
+                above: 0,
+                snapshots: BTreeMap::new(),
+            },
+            unsigned: Vec::new(),
+            names: Vec::new(),
+            written: Vec::new(),
+            torn: None,
+            last_beginning: None,
+        })
+    }
+
+    /// Whether this may be the fault of the point that the walk began at, and of nothing in the journal: what is wrong
+    /// with the tree, until a note of the signer's has fitted it, and what is wrong with the state.
+    #[must_use]
+    pub const fn may_be_the_points_fault(&self, halt: &Halt) -> bool {
+        match halt {
+            Halt::NoState { .. } => true,
+            Halt::OtherTree { .. } | Halt::Inconsistent { .. } => self.good.signed.is_none(),
+            Halt::NewJournal { .. }
+            | Halt::LacksHead { .. }
+            | Halt::DamageBelowHead { .. }
+            | Halt::DamageBeforeNote { .. }
+            | Halt::ForeignNote { .. } => false,
+        }
+    }
+
+    /// Walks over the next segment, as far as the journal is whole.
+    ///
+    /// # Errors
+    /// [`Halt`]: the walk has ended.
+    pub fn segment(&mut self, segment: &Segment<'_>) -> Result<(), Halt> {
+        let index = self.names.len();
+        self.names.push(segment.name.to_owned());
+        let written = frame::written_len(segment.bytes);
+        self.written.push(written);
+        if let Some((position, why)) = self.torn {
+            return self.judge_after_damage(segment.bytes, Some(0), position, why);
+        }
+        let at = |offset| Position {
+            segment: index,
+            offset,
+        };
+        if segment.first != self.frontier.size() {
+            if written == 0 {
+                return Ok(());
             }
-            for item in Frames::new(segment.bytes) {
-                match item {
-                    Item::Frame {
-                        at: range,
-                        frame: Frame::Record(stored),
-                    } => {
-                        self.record(stored.record, at(range.start))?;
+            let why = format!(
+                "the segment's name says that it begins with record {}",
+                segment.first
+            );
+            return Err(self.inconsistent(why, at(0)));
+        }
+        if index > 0 && self.unsigned.is_empty() {
+            self.last_beginning = Some(self.good.point.clone());
+        }
+        for item in Frames::new(segment.bytes) {
+            match item {
+                Item::Frame {
+                    at: range,
+                    frame: Frame::Record(stored),
+                } => self.record(&stored, at(range.start))?,
+                Item::Frame {
+                    at: range,
+                    frame: Frame::Note(note),
+                } => self.note(note, at(range.start), at(range.end))?,
+                Item::End { .. } => {}
+                Item::Bad { offset, why } => {
+                    self.torn = Some((at(offset), why));
+                    if self.signed_size() < self.head.size {
+                        return Err(Halt::DamageBelowHead {
+                            head: self.head.size,
+                            why,
+                            place: self.place(at(offset)),
+                        });
                     }
-                    Item::Frame {
-                        at: range,
-                        frame: Frame::Note(note),
-                    } => self.note(note, at(range.start), at(range.end))?,
-                    Item::End { .. } => {}
-                    Item::Bad { offset, why } => return Ok(Some((at(offset), why))),
+                    let next = frame::resync(segment.bytes, offset);
+                    self.judge_after_damage(segment.bytes, next, at(offset), why)?;
                 }
             }
         }
-        Ok(None)
+        Ok(())
     }
 
-    fn record(&mut self, bytes: &[u8], at: Position) -> Result<(), Halt> {
+    /// What is kept, when the last segment was walked.
+    ///
+    /// # Errors
+    /// [`Halt`]: nothing may be changed on disk.
+    pub fn finish(self) -> Result<Recovery, Halt> {
+        let (signed, head) = (self.signed_size(), self.head.size);
+        if self.frontier.size() == 0 && self.torn.is_none() && head > 0 {
+            return Err(Halt::NewJournal { head });
+        }
+        if signed < head {
+            return Err(Halt::LacksHead { signed, head });
+        }
+        let Good {
+            signed: last_note,
+            point,
+            above,
+            snapshots,
+        } = self.good;
+        let (keep, note) = last_note.unzip();
+        let mut leaf_hashes = self.above;
+        leaf_hashes.truncate(above);
+        let adopt = note.clone().filter(|_| signed > head).map(|note| Adopt {
+            note,
+            from_size: head,
+            leaf_hashes,
+        });
+        let from = keep.unwrap_or_default();
+        let after = self.written.iter().enumerate().skip(from.segment);
+        let cut_bytes = after
+            .map(|(index, written)| {
+                let offset = if index == from.segment {
+                    from.offset
+                } else {
+                    0
+                };
+                written.saturating_sub(offset) as u64
+            })
+            .sum();
+        Ok(Recovery {
+            keep,
+            point,
+            note,
+            adopt,
+            cut_bytes,
+            written: self.written,
+            torn: self.torn,
+            last_beginning: self.last_beginning,
+            snapshots,
+        })
+    }
+
+    fn record(&mut self, stored: &StoredRecord<'_>, at: Position) -> Result<(), Halt> {
+        let bytes = stored.record;
         let seq = self.frontier.size();
         let view = record::decode(bytes).map_err(|why| self.inconsistent(why.to_string(), at))?;
         if view.header.seq != seq {
@@ -318,6 +427,13 @@ impl Walk<'_, '_> {
                 head: self.head.size,
             });
         }
+        self.unsigned.push(Unsigned {
+            at,
+            time: view.header.time,
+            body: view.body,
+            detail: stored.detail.to_vec(),
+            detail_salt: *stored.detail_salt,
+        });
         Ok(())
     }
 
@@ -340,132 +456,88 @@ impl Walk<'_, '_> {
             );
             return Err(self.inconsistent(why, at));
         }
-        self.good = Some(Good {
-            end,
-            // It opened, so it is UTF-8.
-            note: String::from_utf8_lossy(note).into_owned(),
-            frontier: self.frontier.clone(),
-            last_leaf: self.last_leaf,
-            above: self.above.len(),
-        });
+        self.fold()?;
+        // It opened, so it is UTF-8.
+        let note = String::from_utf8_lossy(note).into_owned();
+        self.good.signed = Some((end, note));
+        self.good.point.frontier = self.frontier.clone();
+        self.good.point.last_leaf = self.last_leaf;
+        self.good.above = self.above.len();
         Ok(())
     }
 
-    /// Whether damage may be cut as a torn tail.
-    fn judge_damage(&self, at: Position, why: Damage) -> Result<(), Halt> {
-        if self.signed_size() < self.head.size {
-            return Err(Halt::DamageBelowHead {
-                head: self.head.size,
-                why,
-                place: self.place(at),
-            });
+    /// Takes what the note covers into the state.
+    fn fold(&mut self) -> Result<(), Halt> {
+        for unsigned in std::mem::take(&mut self.unsigned) {
+            let Unsigned {
+                at,
+                time,
+                body,
+                detail,
+                detail_salt,
+            } = unsigned;
+            let point = &mut self.good.point;
+            let beside = Beside {
+                detail: &detail,
+                salt: &detail_salt,
+            };
+            let seq = point.state.next_seq();
+            let taken = point.state.apply_view(seq, time, &body, beside);
+            if let Err(why) = taken {
+                let place = Place {
+                    seq,
+                    ..self.place(at)
+                };
+                return Err(Halt::NoState { why, place });
+            }
+            if let BodyView::Log(LogEvent::Snapshot(snapshot)) = &body {
+                self.good.snapshots.insert(snapshot.size, snapshot.digest);
+            }
+            let boot_id = match body {
+                BodyView::Start(start) => start.boot_id,
+                _ => point.last.take().map_or_else(String::new, |(_, id)| id),
+            };
+            point.last = Some((time, boot_id));
         }
-        match self.valid_note_after(at) {
-            Some(note) => Err(Halt::DamageBeforeNote {
-                note,
-                why,
-                place: self.place(at),
-            }),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
-    /// The size of a valid note that lies anywhere after a bad frame.
-    fn valid_note_after(&self, bad: Position) -> Option<u64> {
-        self.segments
-            .iter()
-            .enumerate()
-            .skip(bad.segment)
-            .find_map(|(index, segment)| {
-                let mut from = if index == bad.segment {
-                    frame::resync(segment.bytes, bad.offset)
-                } else {
-                    Some(0)
-                };
-                while let Some(offset) = from {
-                    let mut next = None;
-                    for item in Frames::from(segment.bytes, offset) {
-                        match item {
-                            Item::Frame {
-                                frame: Frame::Note(note),
-                                ..
-                            } => {
-                                if let Ok(checkpoint) = self.key.open::<Checkpoint>(note) {
-                                    return Some(checkpoint.head.size);
-                                }
-                            }
-                            Item::Bad { offset, .. } => next = frame::resync(segment.bytes, offset),
-                            _ => {}
+    /// Whether damage may be cut as a torn tail: not where a valid note lies anywhere behind it. `from` is where a frame
+    /// may begin in `bytes`.
+    fn judge_after_damage(
+        &self,
+        bytes: &[u8],
+        mut from: Option<usize>,
+        at: Position,
+        why: Damage,
+    ) -> Result<(), Halt> {
+        while let Some(offset) = from {
+            let mut next = None;
+            for item in Frames::from(bytes, offset) {
+                match item {
+                    Item::Frame {
+                        frame: Frame::Note(note),
+                        ..
+                    } => {
+                        if let Ok(checkpoint) = self.key.open::<Checkpoint>(note) {
+                            return Err(Halt::DamageBeforeNote {
+                                note: checkpoint.head.size,
+                                why,
+                                place: self.place(at),
+                            });
                         }
                     }
-                    from = next;
+                    Item::Bad { offset, .. } => next = frame::resync(bytes, offset),
+                    _ => {}
                 }
-                None
-            })
-    }
-
-    fn conclude(mut self, torn: Option<(Position, Damage)>) -> Result<Recovery, Halt> {
-        let (signed, head) = (self.signed_size(), self.head.size);
-        if self.frontier.size() == 0 && torn.is_none() && head > 0 {
-            return Err(Halt::NewJournal { head });
+            }
+            from = next;
         }
-        if signed < head {
-            return Err(Halt::LacksHead { signed, head });
-        }
-        let keep = self.good.as_ref().map(|good| good.end);
-        let cut_bytes = self.bytes_after(keep);
-        let Some(good) = self.good else {
-            let (frontier, last_leaf) = (Frontier::new(), [0; 32]);
-            return Ok(Recovery {
-                keep,
-                frontier,
-                last_leaf,
-                note: None,
-                adopt: None,
-                cut_bytes,
-                torn,
-            });
-        };
-        self.above.truncate(good.above);
-        let adopt = (signed > head).then(|| Adopt {
-            note: good.note.clone(),
-            from_size: head,
-            leaf_hashes: self.above,
-        });
-        Ok(Recovery {
-            keep,
-            frontier: good.frontier,
-            last_leaf: good.last_leaf,
-            note: Some(good.note),
-            adopt,
-            cut_bytes,
-            torn,
-        })
+        Ok(())
     }
 
     fn signed_size(&self) -> u64 {
-        self.good.as_ref().map_or(0, |good| good.frontier.size())
-    }
-
-    fn bytes_after(&self, keep: Option<Position>) -> u64 {
-        let from = keep.unwrap_or(Position {
-            segment: 0,
-            offset: 0,
-        });
-        let after = self
-            .segments
-            .iter()
-            .enumerate()
-            .skip(from.segment)
-            .map(|(index, segment)| {
-                let offset = if index == from.segment {
-                    from.offset
-                } else {
-                    0
-                };
-                frame::written_len(segment.bytes).saturating_sub(offset) as u64
-            });
-        after.sum()
+        self.good.point.frontier.size()
     }
 
     fn inconsistent(&self, why: String, at: Position) -> Halt {
@@ -476,12 +548,8 @@ impl Walk<'_, '_> {
     }
 
     fn place(&self, at: Position) -> Place {
-        let segment = self
-            .segments
-            .get(at.segment)
-            .map_or_else(String::new, |segment| segment.name.to_owned());
         Place {
-            segment,
+            segment: self.names.get(at.segment).cloned().unwrap_or_default(),
             offset: at.offset,
             seq: self.frontier.size(),
         }

@@ -3,16 +3,22 @@
 //! Invariant: nothing else changes it. The sequencer applies a record's body when it gives out its number; recovery
 //! applies the bodies of the journal in order, with the effects that lie in the details beside the decisions.
 
+mod snapshot;
 mod unattested;
 mod windows;
 
+pub use snapshot::{Point, SNAPSHOT_BYTES_MAX, SealedSegment, Snapshot, SnapshotInvalid};
 pub use windows::{CALLERS_CONTRIBUTIONS_MAX, CONTRIBUTIONS_MAX, Effects};
 
 use crate::decimal::Decimal;
 use crate::decision::Effect;
-use crate::record::{self, Activation, Body, BodyView, Door, Epoch, LogEvent, SessionStart, Time};
+use crate::record::{
+    self, Activation, Body, BodyView, Door, Epoch, LogEvent, Removal, SessionStart, Time,
+};
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use unattested::Unattested;
 use windows::{Since, Windows};
 
@@ -21,11 +27,15 @@ use windows::{Since, Windows};
 const OPEN_PERMITS_MAX: usize = 1_024;
 
 /// The fold.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+///
+/// A copy is cheap: sessions are shared until one of both changes, and then that session alone is copied (at most some
+/// 256 KiB, see [`CALLERS_CONTRIBUTIONS_MAX`]).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct State {
     next_seq: u64,
     in_force: Option<InForce>,
-    sessions: BTreeMap<String, Session>,
+    #[serde(with = "snapshot::shared")]
+    sessions: BTreeMap<String, Arc<Session>>,
     /// Callers outside any session: development, where any of them can be any other. They begin with the daemon.
     outside: Calls,
     /// What the policy in force asks to be counted, by name, and since when one does.
@@ -34,10 +44,12 @@ pub struct State {
     attested: Option<Attested>,
     /// What they have not seen.
     unattested: Unattested,
+    /// Below this number bodies were removed.
+    removed: u64,
 }
 
 /// How far witnesses have seen the journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attested {
     /// Records that a cosigned checkpoint covers.
     pub size: u64,
@@ -46,7 +58,7 @@ pub struct Attested {
 }
 
 /// The policy that decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InForce {
     /// Its manifest's number.
     pub number: u64,
@@ -55,7 +67,7 @@ pub struct InForce {
 }
 
 /// A session that is alive.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     /// The agent that it is.
     pub agent: String,
@@ -69,7 +81,7 @@ pub struct Session {
 }
 
 /// What is known of a caller's calls.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 struct Calls {
     began_ms: u64,
     /// Decisions that it was given.
@@ -121,7 +133,7 @@ impl Session {
 }
 
 /// Numbers of permits whose outcome was not reported, in rising order.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 struct OpenPermits(VecDeque<u64>);
 
 impl OpenPermits {
@@ -180,6 +192,20 @@ pub enum OutOfOrder {
     AttestedAhead {
         /// What it says.
         size: u64,
+        /// Its own number.
+        seq: u64,
+    },
+    /// A removal that does not begin where the one before ended, or takes what is not there.
+    #[error(
+        "record {seq} removes bodies from {from} to {to}, and those below {removed} are removed"
+    )]
+    Removal {
+        /// Where it begins.
+        from: u64,
+        /// The first that stays.
+        to: u64,
+        /// Where the one before ended.
+        removed: u64,
         /// Its own number.
         seq: u64,
     },
@@ -259,7 +285,8 @@ impl State {
                         .collect(),
                     calls: Calls::since(time),
                 };
-                self.sessions.insert(start.session.clone(), session);
+                self.sessions
+                    .insert(start.session.clone(), Arc::new(session));
             }
             Change::SessionEnd(session) => {
                 self.sessions
@@ -271,11 +298,7 @@ impl State {
                 permit,
                 effects,
             } => {
-                let calls = match session {
-                    None => Some(&mut self.outside),
-                    Some(id) => self.sessions.get_mut(*id).map(|session| &mut session.calls),
-                };
-                if let Some(calls) = calls {
+                if let Some(calls) = calls_mut(&mut self.outside, &mut self.sessions, *session) {
                     calls.count = calls.count.saturating_add(1);
                     let effects = effects.as_deref();
                     let boot_ms = time.boot_ms;
@@ -286,11 +309,10 @@ impl State {
                 }
             }
             Change::Outcome { session, of } => {
-                let calls = match session {
-                    None => Some(&mut self.outside),
-                    Some(id) => self.sessions.get_mut(*id).map(|session| &mut session.calls),
-                };
-                if !calls.is_some_and(|calls| calls.open.close(*of)) {
+                // Looked at first: what is refused must not copy a session that a snapshot shares.
+                let awaited = self.awaits_outcome(*session, *of);
+                let calls = calls_mut(&mut self.outside, &mut self.sessions, *session);
+                if !awaited || !calls.is_some_and(|calls| calls.open.close(*of)) {
                     return Err(OutOfOrder::NoSuchPermit(*of));
                 }
             }
@@ -330,9 +352,21 @@ impl State {
                     self.unattested.attested(size);
                 }
             }
+            LogEvent::Removal(removal) => {
+                let Removal { from, to, .. } = *removal;
+                if from != self.removed || to <= from || to > seq {
+                    let removed = self.removed;
+                    return Err(OutOfOrder::Removal {
+                        from,
+                        to,
+                        removed,
+                        seq,
+                    });
+                }
+                self.removed = to;
+            }
             LogEvent::Heartbeat
             | LogEvent::Snapshot(_)
-            | LogEvent::Removal(_)
             | LogEvent::Erasure(_)
             | LogEvent::Gap(_) => {}
         }
@@ -372,8 +406,13 @@ impl State {
             .collect();
         self.outside.windows.keep(&self.counted);
         for session in self.sessions.values_mut() {
-            session.calls.windows.keep(&self.counted);
+            Arc::make_mut(session).calls.windows.keep(&self.counted);
         }
+    }
+
+    /// Records below this number have no bodies any more: a `removal` record says so.
+    pub const fn removed(&self) -> u64 {
+        self.removed
     }
 
     /// The number that the next record gets.
@@ -429,14 +468,27 @@ impl State {
 
     /// A session, while it is alive.
     pub fn session(&self, id: &str) -> Option<&Session> {
-        self.sessions.get(id)
+        self.sessions.get(id).map(Arc::as_ref)
     }
 
     /// Every session that is alive, by id.
     pub fn sessions(&self) -> impl ExactSizeIterator<Item = (&str, &Session)> {
         self.sessions
             .iter()
-            .map(|(id, session)| (id.as_str(), session))
+            .map(|(id, session)| (id.as_str(), session.as_ref()))
+    }
+}
+
+fn calls_mut<'s>(
+    outside: &'s mut Calls,
+    sessions: &'s mut BTreeMap<String, Arc<Session>>,
+    session: Option<&str>,
+) -> Option<&'s mut Calls> {
+    match session {
+        None => Some(outside),
+        Some(id) => sessions
+            .get_mut(id)
+            .map(|session| &mut Arc::make_mut(session).calls),
     }
 }
 

@@ -2,6 +2,7 @@
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::unwrap_used,
     reason = "a test that goes wrong may say so in any way"
 )]
 
@@ -9,9 +10,10 @@ mod world;
 
 use faramesh_core::decision::Effect;
 use faramesh_core::frame;
-use faramesh_core::recover::{Halt, Position, Recovery, kept_records, recover};
+use faramesh_core::recover::{Halt, Position, Recovery, Walk, recover};
+use faramesh_core::state::Point;
 use faramesh_core::tree::{self, Head};
-use world::{Files, Journal};
+use world::{Files, Journal, kept_records};
 
 const NOTHING: Head = Head {
     size: 0,
@@ -58,8 +60,8 @@ fn a_whole_journal_is_kept_whatever_the_signer_confirmed_last() {
     for head in heads(&journal) {
         let recovery = recover(&files.segments(), &head, &journal.public).unwrap();
         assert_eq!(recovery.keep, Some(end_of_note(&journal, 3)));
-        assert_eq!(recovery.frontier, journal.frontier);
-        assert_eq!(recovery.last_leaf, journal.prev);
+        assert_eq!(recovery.point.frontier, journal.frontier);
+        assert_eq!(recovery.point.last_leaf, journal.prev);
         assert_eq!((recovery.cut_bytes, recovery.torn), (0, None));
         let adopt = recovery.adopt.clone();
         assert_eq!(adopt.is_some(), head.size < journal.head().size);
@@ -73,6 +75,7 @@ fn a_whole_journal_is_kept_whatever_the_signer_confirmed_last() {
             );
         }
         let kept: Vec<_> = kept_records(&files.segments(), recovery.keep)
+            .iter()
             .map(|stored| stored.record.to_vec())
             .collect();
         assert_eq!(
@@ -97,7 +100,11 @@ fn records_after_the_last_note_are_cut_because_nobody_was_answered() {
     let head = journal.notes[3].2;
     let recovery = recover(&files.segments(), &head, &journal.public).unwrap();
     assert_eq!(
-        (recovery.keep, recovery.frontier.size(), recovery.adopt),
+        (
+            recovery.keep,
+            recovery.point.frontier.size(),
+            recovery.adopt
+        ),
         (Some(end), size, None)
     );
     assert_eq!(
@@ -105,7 +112,7 @@ fn records_after_the_last_note_are_cut_because_nobody_was_answered() {
         journal.segments[1].1.len() - end.offset
     );
     assert_eq!(
-        kept_records(&files.segments(), recovery.keep).count() as u64,
+        kept_records(&files.segments(), recovery.keep).len() as u64,
         size
     );
 }
@@ -116,7 +123,11 @@ fn a_first_batch_without_a_note_leaves_an_empty_journal() {
     journal.add(&world::start()).add(&world::activation(1));
     let recovery = recover(&journal.files().segments(), &empty(), &journal.public).unwrap();
     assert_eq!(
-        (recovery.keep, recovery.frontier.size(), recovery.last_leaf),
+        (
+            recovery.keep,
+            recovery.point.frontier.size(),
+            recovery.point.last_leaf
+        ),
         (None, 0, [0; 32])
     );
     // A record without a detail ends in its salts, which are zero: what is cut counts up to the last byte that is not.
@@ -125,7 +136,7 @@ fn a_first_batch_without_a_note_leaves_an_empty_journal() {
         frame::written_len(&journal.segments[0].1)
     );
     assert_eq!(
-        kept_records(&journal.files().segments(), recovery.keep).count(),
+        kept_records(&journal.files().segments(), recovery.keep).len(),
         0
     );
 }
@@ -174,7 +185,11 @@ fn every_truncation_is_kept_cut_or_refused_as_the_signers_head_demands() {
                     note.map(|index| end_of_note(&journal, index)),
                     "{at}"
                 );
-                assert_eq!(recovery.frontier.size(), size_of(&journal, note), "{at}");
+                assert_eq!(
+                    recovery.point.frontier.size(),
+                    size_of(&journal, note),
+                    "{at}"
+                );
                 let whole = boundaries(segment).any(|end| end == offset);
                 assert!(recovery.torn.is_none() || !whole, "{at}");
             }
@@ -328,4 +343,82 @@ fn a_segment_that_was_made_ahead_and_never_written_is_no_obstacle() {
         (recovery.keep, recovery.cut_bytes),
         (Some(end_of_note(&journal, 3)), 0)
     );
+}
+
+/// A walk over the segments from the one that begins at `point` on.
+fn walk(files: &Files, point: Point, journal: &Journal, head: &Head) -> Result<Recovery, Halt> {
+    let first = point.frontier.size();
+    let mut walk = Walk::from(point, *head, &journal.public)?;
+    for segment in files.segments() {
+        if segment.first >= first {
+            walk.segment(&segment)?;
+        }
+    }
+    walk.finish()
+}
+
+#[test]
+fn a_walk_from_a_segments_beginning_comes_to_what_the_whole_walk_comes_to() {
+    let mut journal = Journal::shop();
+    journal.roll();
+    journal
+        .add(&world::start())
+        .add(&world::activation(2))
+        .note();
+    journal.add(&world::session_start());
+    let files = journal.files();
+    let mut from = Point::default();
+    for (segments, expected) in [(1, None), (2, Some(5)), (3, Some(10))] {
+        let whole = recover(&files.segments()[..segments], &empty(), &journal.public).unwrap();
+        let beginning = whole.last_beginning.clone();
+        assert_eq!(
+            beginning.as_ref().map(|point| point.frontier.size()),
+            expected
+        );
+        let Some(point) = beginning else { continue };
+        from = point;
+        let head = journal.notes[3].2;
+        let rest = walk(&files, from.clone(), &journal, &head).unwrap();
+        let whole = recover(&files.segments(), &head, &journal.public).unwrap();
+        assert_eq!(rest.point, whole.point);
+        assert_eq!(rest.adopt, whole.adopt);
+        assert_eq!(rest.cut_bytes, whole.cut_bytes);
+        assert_eq!(rest.note, whole.note);
+    }
+    assert_eq!(from.frontier.size(), 10);
+}
+
+#[test]
+fn a_walk_from_a_wrong_point_is_refused_and_says_that_the_point_may_be_wrong() {
+    let journal = Journal::shop();
+    let files = journal.files();
+    let whole = recover(&files.segments(), &empty(), &journal.public).unwrap();
+    let right = whole.last_beginning.unwrap();
+    let mut other_tree = right.clone();
+    other_tree.frontier = tree::Frontier::new();
+    for leaf in 0..5 {
+        other_tree.frontier.push([leaf; 32]).unwrap();
+    }
+    let mut other_leaf = right.clone();
+    other_leaf.last_leaf = [9; 32];
+    let mut other_state = right.clone();
+    other_state.state = faramesh_core::state::State::new();
+    for (what, point) in [
+        ("tree", other_tree),
+        ("leaf", other_leaf),
+        ("state", other_state),
+    ] {
+        let mut walk = Walk::from(point, journal.notes[2].2, &journal.public).unwrap();
+        let halt = walk.segment(&files.segments()[1]).unwrap_err();
+        assert!(walk.may_be_the_points_fault(&halt), "{what}: {halt}");
+    }
+    let confirmed = journal.notes[1].2;
+    let forged = Head {
+        root: [1; 32],
+        ..confirmed
+    };
+    assert!(matches!(
+        walk(&files, right, &journal, &forged),
+        Err(Halt::OtherTree { head: 5 })
+    ));
 }

@@ -35,7 +35,7 @@ pub enum LogEvent {
 }
 
 /// See [`LogEvent::Epoch`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Epoch {
     /// Of the epoch that begins; the first epoch is 1 and needs no record.
     pub number: u64,

@@ -70,7 +70,6 @@ impl Unattested {
     }
 
     /// Whether a state of so many records can hold this.
-    #[cfg(test)]
     pub(super) fn fits(&self, size: u64) -> bool {
         let rising = |a: &(u64, u64), b: &(u64, u64)| a.0 < b.0 && a.1 <= b.1;
         self.marks.len() <= MARKS_MAX

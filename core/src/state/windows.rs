@@ -4,6 +4,7 @@
 //! every answer that would need it *maybe*, and so never help a caller.
 
 use crate::decimal::Decimal;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Contributions to one window that are remembered one by one, the oldest gives way: about 200 KiB, and more calls in an
@@ -21,7 +22,7 @@ pub const CALLERS_CONTRIBUTIONS_MAX: usize = 2 * CONTRIBUTIONS_MAX;
 pub type Effects = Vec<(String, Option<Decimal>)>;
 
 /// Since when a window is counted at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Since {
     /// The record that put a policy in force which asks for it, where none before did.
     pub(super) seq: u64,
@@ -30,10 +31,11 @@ pub(super) struct Since {
 }
 
 /// The windows of one caller.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Windows {
     by_name: BTreeMap<String, Window>,
-    /// Contributions that all of them remember.
+    /// Contributions that all of them remember: counted anew where a snapshot is read.
+    #[serde(skip)]
     remembered: usize,
     /// The caller's first decision.
     first: Option<u64>,
@@ -42,7 +44,7 @@ pub(super) struct Windows {
 }
 
 /// One window: running totals, and what they were before each of the last contributions.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 struct Window {
     total: Total,
     last: VecDeque<Contribution>,
@@ -50,13 +52,13 @@ struct Window {
     forgotten_ms: Option<u64>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Contribution {
     boot_ms: u64,
     before: Total,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Total {
     sum: Decimal,
     /// Contributions without a number.
@@ -117,7 +119,22 @@ impl Windows {
     /// Nothing asks for the others any more.
     pub(super) fn keep(&mut self, counted: &BTreeMap<String, Since>) {
         self.by_name.retain(|name, _| counted.contains_key(name));
+        self.recount();
+    }
+
+    fn recount(&mut self) {
         self.remembered = self.by_name.values().map(|one| one.last.len()).sum();
+    }
+
+    /// After they were read from a snapshot: counts what is remembered. `false` where they cannot have been made here.
+    pub(super) fn read_back(&mut self, counted: &BTreeMap<String, Since>) -> bool {
+        self.recount();
+        let sound = |(name, window): (&String, &Window)| {
+            counted.contains_key(name)
+                && window.last.len() <= CONTRIBUTIONS_MAX
+                && window.last.iter().is_sorted_by_key(|one| one.boot_ms)
+        };
+        self.remembered <= CALLERS_CONTRIBUTIONS_MAX && self.by_name.iter().all(sound)
     }
 
     /// What the window holds from `from_ms` on (`None`: since the caller began), where that is known exactly.

@@ -3,6 +3,10 @@
     clippy::unwrap_used,
     reason = "a world that cannot be built is a failed test"
 )]
+#![allow(
+    clippy::indexing_slicing,
+    reason = "an index that is wrong is a failed test"
+)]
 #![allow(dead_code, reason = "each test file uses its part of the world")]
 
 use std::ops::Range;
@@ -10,12 +14,12 @@ use std::ops::Range;
 use ed25519_dalek::{Signer as _, SigningKey};
 use faramesh_core::checkpoint::{Checkpoint, KeyName, PublicKey};
 use faramesh_core::decision::{Code, Decision, Effect, Input, Resolution};
-use faramesh_core::frame;
+use faramesh_core::frame::{self, Frame, Frames, Item, StoredRecord};
 use faramesh_core::record::{
     self, Activation, Body, DecisionRecord, Door, Encoded, Header, Outcome, RunMode, SessionStart,
     Start, Time,
 };
-use faramesh_core::recover::Segment;
+use faramesh_core::recover::{Position, Segment};
 use faramesh_core::tree::{self, Frontier, Hash, Head};
 
 /// Zeros after the data of each segment.
@@ -171,6 +175,31 @@ impl Files {
             })
             .collect()
     }
+}
+
+/// The records before `keep`, in order.
+pub(crate) fn kept_records<'a>(
+    segments: &[Segment<'a>],
+    keep: Option<Position>,
+) -> Vec<StoredRecord<'a>> {
+    let until = keep.unwrap_or_default();
+    let mut kept = Vec::new();
+    for (index, segment) in segments.iter().enumerate().take(until.segment + 1) {
+        let end = match index == until.segment {
+            true => until.offset,
+            false => segment.bytes.len(),
+        };
+        for item in Frames::new(&segment.bytes[..end]) {
+            if let Item::Frame {
+                frame: Frame::Record(stored),
+                ..
+            } = item
+            {
+                kept.push(stored);
+            }
+        }
+    }
+    kept
 }
 
 pub(crate) fn start() -> Body {
