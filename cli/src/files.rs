@@ -210,9 +210,14 @@ pub fn ensure_plain_dir(path: &Path) -> Result<(), Failure> {
     fs::create_dir_all(path).map_err(|e| Failure::io("make the directory", path, &e))
 }
 
-/// Whether somebody alive holds a lock on a file or directory, as the daemon does on its journal. The kernel's list is
-/// read instead of trying the lock, because a try at the wrong moment would keep a daemon from starting. What another
-/// pid namespace holds is not in that list and counts as no.
+/// Whether a daemon alive, or whoever mends the journal, holds the lock of the journal in `dir`.
+pub fn journal_is_held(dir: &Path) -> bool {
+    is_locked(&dir.join(faramesh_daemon::journal::recover::LOCK))
+}
+
+/// Whether somebody alive holds a lock on a file. The kernel's list is read: the file may be closed to us, as a journal's
+/// lock is to its readers, and a try at the wrong moment would keep a daemon from starting. What another pid namespace
+/// holds is not in that list and counts as no.
 pub fn is_locked(path: &Path) -> bool {
     let Ok(meta) = fs::metadata(path) else {
         return false;
@@ -298,15 +303,17 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_on_the_directory_is_seen_while_it_is_locked() {
+    fn the_journals_lock_is_seen_while_it_is_held_and_the_directorys_is_nobodys() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(!is_locked(dir.path()));
+        assert!(!journal_is_held(dir.path()));
         let file = File::open(dir.path()).unwrap();
-        let lock =
+        let readers =
             nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock).unwrap();
-        assert!(is_locked(dir.path()));
-        drop(lock);
-        assert!(!is_locked(dir.path()));
+        assert!(!journal_is_held(dir.path()));
+        let held = faramesh_daemon::journal::recover::Lock::take(dir.path()).unwrap();
+        assert!(journal_is_held(dir.path()));
+        drop((held, readers));
+        assert!(!journal_is_held(dir.path()));
     }
 
     #[test]

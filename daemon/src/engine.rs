@@ -13,6 +13,7 @@ use crate::config::{Config, Mode};
 use crate::journal::recover::{self, Lock, NotRecovered, Recovered};
 use crate::journal::segment::{Disk, JournalDir};
 use crate::journal::signer_client::{SignerClient, SignerFault};
+use crate::journal::snapshots::Due;
 use crate::journal::{Committed, Committer, Durable, Fatal, Handoff, tail};
 use crate::sequencer::{Desk, Event, Salts, Sequencer, Submission};
 use crate::store::{CAPABILITIES, Candidate, NotAccepted, PolicyStore};
@@ -573,7 +574,8 @@ impl Opened {
             signer,
         )?;
         let mut warnings = config.warnings.clone();
-        let chosen = choose(&store, &recovered.state, &mut warnings)?;
+        warnings.extend(recovered.warnings.iter().cloned());
+        let chosen = choose(&store, &recovered.point.state, &mut warnings)?;
         Ok(Opened::assemble(
             config, ports, log_key, store, lock, recovered, warnings, chosen,
         ))
@@ -595,12 +597,13 @@ impl Opened {
     ) -> Opened {
         let space_left = recovered.segment_bytes.saturating_sub(recovered.offset);
         let handoff = Arc::new(Handoff::new(
-            recovered.frontier.size(),
+            recovered.point.frontier.size(),
             space_left,
             config.segment_bytes,
         ));
         let in_force = Arc::new(in_force);
-        let upkeep = Arc::new(Board::new());
+        let due = Due::new(recovered.due, recovered.bad_snapshots);
+        let upkeep = Arc::new(Board::new(due));
         let boot_id = boot_id();
         let shared = Arc::new(Shared {
             desk: Mutex::new(Desk::new(
@@ -614,6 +617,7 @@ impl Opened {
             origin: config.origin.clone(),
             warnings: warnings.clone(),
             left_over: recovered
+                .point
                 .state
                 .sessions()
                 .map(|(id, session)| (id.to_owned(), session.calls()))
@@ -624,17 +628,21 @@ impl Opened {
         });
         // Within one boot the last record says how the clocks stood: a step while nobody ran is a record too.
         let reference = recovered
+            .point
             .last
+            .as_ref()
             .filter(|(_, boot)| *boot == boot_id)
-            .map_or_else(|| ports.clock.now(), |(time, _)| time);
+            .map_or_else(|| ports.clock.now(), |(time, _)| *time);
+
         Opened {
             sequencer: Sequencer {
                 shared,
                 clock: ports.clock,
                 steps: StepWatch::from(reference),
-                state: recovered.state,
+                state: recovered.point.state,
                 in_force,
-                prev: recovered.last_leaf,
+                prev: recovered.point.last_leaf,
+                last: recovered.point.last,
                 stack: config.stack.clone(),
                 mode: match config.mode {
                     Mode::Enforced => RunMode::Enforced,
@@ -648,7 +656,8 @@ impl Opened {
                 disk: Arc::clone(&ports.disk),
                 segment: recovered.segment,
                 offset: recovered.offset,
-                frontier: recovered.frontier,
+                frontier: recovered.point.frontier,
+                segments: recovered.segments,
                 signer: recovered.signer,
                 key: log_key,
                 upkeep,

@@ -12,7 +12,7 @@
 
 use crate::clock::{Clock, StepWatch};
 use crate::engine::{Answer, InForce, Lane, Refusal, Shared};
-use crate::journal::{Decided, Draft, Need, Room, RuleShown};
+use crate::journal::{Before, Decided, Draft, Need, Room, RuleShown};
 use crate::store::Candidate;
 use faramesh_core::decision::Code;
 use faramesh_core::identity::Attested;
@@ -289,6 +289,8 @@ pub(crate) struct Sequencer {
     pub(crate) in_force: Arc<InForce>,
     /// Leaf hash of the last record.
     pub(crate) prev: Hash,
+    /// The last record's time, and the boot that it belongs to.
+    pub(crate) last: Option<(Time, String)>,
     pub(crate) stack: String,
     pub(crate) mode: RunMode,
     pub(crate) salts: Salts,
@@ -597,19 +599,32 @@ impl Sequencer {
         let encoded = record::encode(&header, &body)
             .map_err(|error| NotPushed::Refused(not_encoded(&body, &error)))?;
         let leaf = tree::leaf_hash(&encoded.record);
-        self.shared.handoff.room(&encoded, need).map_err(no_room)?;
-        // Room only grows until we push: nobody else does. So from here the record cannot fail to be pushed.
+        let room = self.shared.handoff.room(&encoded, need).map_err(no_room)?;
+        // From here the record cannot fail to be pushed. A copy of the state costs a count for each session.
+        let before = room.rotates().then(|| {
+            Box::new(Before {
+                state: self.state.clone(),
+                last_leaf: self.prev,
+                last: self.last.clone(),
+            })
+        });
         self.state.apply(seq, time, &body).map_err(|error| {
             NotPushed::Refused(Refusal::internal(format!("out of order: {error}")))
         })?;
-        self.shared.handoff.push(Draft {
+        let draft = Draft {
             seq,
             encoded,
             leaf,
             decided,
             answer: answer.and_then(Option::take),
-        });
+        };
+        room.push(draft, before);
         self.prev = leaf;
+        self.last = match (body, self.last.take()) {
+            (Body::Start(start), _) => Some((time, start.boot_id)),
+            (_, Some((_, boot_id))) => Some((time, boot_id)),
+            (_, None) => Some((time, String::new())),
+        };
         Ok(())
     }
 }

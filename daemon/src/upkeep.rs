@@ -15,6 +15,7 @@
 
 use crate::engine::{Refusal, WeakEngine};
 use crate::journal::segment;
+use crate::journal::snapshots::Due;
 use faramesh_core::record::Body;
 use std::collections::BTreeMap;
 use std::io;
@@ -27,6 +28,8 @@ use tokio::sync::watch;
 pub(crate) mod files;
 /// Leaves of sealed segments, read behind the writer.
 pub(crate) mod leaves;
+/// The state at a segment's beginning.
+mod snapshots;
 /// Hash tiles.
 mod tiles;
 
@@ -41,15 +44,18 @@ pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
 enum Job {
     /// Hash tiles of what is sealed.
     Tiles,
+    /// The state at the beginning of the newest segment.
+    Snapshots,
 }
 
 impl Job {
-    const ALL: &[Job] = &[Job::Tiles];
+    const ALL: &[Job] = &[Job::Tiles, Job::Snapshots];
 
     /// For people.
     const fn name(self) -> &'static str {
         match self {
             Job::Tiles => "hash tiles",
+            Job::Snapshots => "snapshots",
         }
     }
 }
@@ -95,6 +101,8 @@ pub(crate) struct Board {
     warnings: Mutex<BTreeMap<Job, String>>,
     /// Up to which ring everything was tried; [`ENDED`] where no thread runs.
     tried: watch::Sender<u64>,
+    /// The snapshot that can be written.
+    pub(crate) due: Due,
 }
 
 #[derive(Debug, Default)]
@@ -107,12 +115,13 @@ struct Told {
 const ENDED: u64 = u64::MAX;
 
 impl Board {
-    pub(crate) fn new() -> Board {
+    pub(crate) fn new(due: Due) -> Board {
         Board {
             told: Mutex::default(),
             changed: Condvar::new(),
             warnings: Mutex::default(),
             tried: watch::Sender::new(ENDED),
+            due,
         }
     }
 
@@ -222,10 +231,6 @@ impl Context<'_> {
     }
 
     /// Writes a record and waits until it is durable; its number.
-    #[expect(
-        dead_code,
-        reason = "snapshots and retention write records; tiles do not"
-    )]
     pub(crate) fn append(&self, body: Body) -> Result<u64, Failed> {
         let engine = self.upkeep.engine.upgrade().ok_or(Failed::Stopping)?;
         // The queues belong to the runtime's thread.
@@ -300,7 +305,7 @@ impl Upkeep {
             }
             let outcome = self.context().and_then(|context| match job {
                 Job::Tiles => tiles::make(&context, &mut memory.tiles),
-                // Snapshots come here: of the state at the beginning of the newest sealed segment.
+                Job::Snapshots => snapshots::make(&context, &self.board.due),
                 // Retention comes here: it removes only what tiles and snapshots do not need any more.
                 // Erasure comes here: what a crash left half.
             });

@@ -179,7 +179,7 @@ fn running(layout: &Layout, reply: &StatusReply, output: &Output) -> u8 {
 
 /// No socket answers: a daemon that holds the journal's lock is on its way, otherwise there is none.
 fn silent(layout: &Layout, output: &Output) -> u8 {
-    let starting = crate::files::is_locked(layout.journal());
+    let starting = crate::files::journal_is_held(layout.journal());
     let (state, exit) = if starting {
         ("starting", code::STARTING)
     } else {

@@ -112,6 +112,6 @@ async fn is_gone(layout: &Layout) -> bool {
     matches!(
         client::admin(&layout.admin_socket()).await,
         Err(NoConnection::NotRunning)
-    ) && !files::is_locked(layout.journal())
+    ) && !files::journal_is_held(layout.journal())
         && !files::is_locked(&layout.serve_lock())
 }

@@ -14,14 +14,16 @@
 //! After a [`Fatal`] nothing is released, now or later: the open batch's answers are kept until the process ends.
 #![forbid(unsafe_code)]
 
-use super::handoff::{Batch, Handoff, Taken, Waiter};
+use super::handoff::{Batch, Before, Handoff, Taken, Waiter};
 use super::segment::{Disk, SegmentFile};
 use super::signer_client::{SignerClient, SignerFault};
+use super::snapshots;
 use crate::engine::{Answer, Refusal};
 use crate::upkeep::Board;
 use faramesh_core::checkpoint::{Checkpoint, PublicKey, Statement};
 use faramesh_core::decision::{Code, Effect, Resolution};
 use faramesh_core::frame;
+use faramesh_core::state::{Point, SealedSegment, Snapshot};
 use faramesh_core::tree::{self, Frontier, Head};
 use std::io;
 use std::sync::Arc;
@@ -179,10 +181,12 @@ pub(crate) struct Committer {
     pub(crate) offset: u64,
     /// The tree up to the last durable head.
     pub(crate) frontier: Frontier,
+    /// Every segment up to the one that is written, in order.
+    pub(crate) segments: Vec<SealedSegment>,
     pub(crate) signer: SignerClient,
     /// The journal's origin key: each note must be by it.
     pub(crate) key: PublicKey,
-    /// Told when a segment is sealed.
+    /// Told when a segment is sealed, and of the snapshot that can be written then.
     pub(crate) upkeep: Arc<Board>,
 }
 
@@ -241,15 +245,10 @@ impl Committer {
                 self.frontier.size()
             )));
         }
-        if batch.rotates {
-            self.segment = self
-                .disk
-                .install(first)
-                .map_err(|cause| Fatal::Install { first, cause })?;
-            self.offset = 0;
-            self.handoff.installed();
-            self.upkeep.ring();
-        }
+        let due = match batch.rotates {
+            true => self.rotate(first, batch.before.take())?,
+            false => None,
+        };
         self.signer.ask_advance(first, &batch.leaves)?;
         self.segment
             .write_at(&batch.frames, self.offset)
@@ -270,11 +269,48 @@ impl Committer {
             .map_err(|cause| Fatal::Sync { first, cause })?;
         self.offset += frames + note_frame.len() as u64;
         self.frontier = tree.frontier().clone();
+        if let Some(due) = due {
+            self.upkeep.due.put(due);
+            self.upkeep.ring();
+        }
         Ok(Signed {
             tree,
             note: note.into(),
             note_bytes: note_frame.len() as u64,
         })
+    }
+
+    /// Begins the segment of the batch with leaf `first`. Returns what is a snapshot once the batch is durable.
+    fn rotate(
+        &mut self,
+        first: u64,
+        before: Option<Box<Before>>,
+    ) -> Result<Option<Snapshot>, Fatal> {
+        let installed = self.disk.install(first).and_then(|segment| {
+            let bytes = segment.size()?;
+            Ok((segment, SealedSegment { first, bytes }))
+        });
+        let (segment, name) = installed.map_err(|cause| Fatal::Install { first, cause })?;
+        self.segment = segment;
+        self.offset = 0;
+        self.handoff.installed();
+        self.upkeep.ring();
+        let due = before.map(|before| {
+            let Before {
+                state,
+                last_leaf,
+                last,
+            } = *before;
+            let point = Point {
+                frontier: self.frontier.clone(),
+                last_leaf,
+                state,
+                last,
+            };
+            snapshots::of(self.key.name().as_str(), point, &self.segments)
+        });
+        self.segments.push(name);
+        Ok(due)
     }
 
     /// The note must begin with exactly the text of the tree that we computed: a signer that signs another tree is

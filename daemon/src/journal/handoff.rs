@@ -1,6 +1,6 @@
 //! Between the sequencer and the journal: the open batch, and the space that it may still take.
 //!
-//! One lock, held for copying a frame and never across I/O. The sequencer fills the open batch; the journal takes the
+//! One lock, held for copying a frame (and for taking its record into the state) and never across I/O. The sequencer fills the open batch; the journal takes the
 //! whole of it as soon as it is free (natural group commit, no linger). The sequencer plans the space: a batch never
 //! spans segments, and what is pushed has its place on a disk that cannot be full.
 //!
@@ -13,7 +13,8 @@ use super::commit::{Decided, Fatal};
 use super::segment::Disk;
 use crate::engine::{Answer, Refusal};
 use faramesh_core::frame;
-use faramesh_core::record::Encoded;
+use faramesh_core::record::{Encoded, Time};
+use faramesh_core::state::State;
 use faramesh_core::tree::Hash;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -99,6 +100,17 @@ pub(crate) struct Batch {
     pub(crate) waiters: Vec<Waiter>,
     /// It begins a segment.
     pub(crate) rotates: bool,
+    /// Where it does: what the records before it come to, but for their tree, which the journal has.
+    pub(crate) before: Option<Box<Before>>,
+}
+
+/// What the records before a segment come to. The journal makes it a [`Point`] with the tree of those records.
+///
+/// [`Point`]: faramesh_core::state::Point
+pub(crate) struct Before {
+    pub(crate) state: State,
+    pub(crate) last_leaf: Hash,
+    pub(crate) last: Option<(Time, String)>,
 }
 
 /// What the journal thread finds.
@@ -170,43 +182,21 @@ impl Handoff {
         }
     }
 
-    /// Whether this frame can be pushed now. Nobody else pushes, so what fits now still fits when it is pushed.
-    pub(crate) fn room(&self, encoded: &Encoded, need: Need) -> Result<(), Room> {
+    /// Room for this frame, for as long as the answer is held: nobody can take the open batch in between, which would
+    /// leave a frame that had its place beside others without one of its own.
+    pub(crate) fn room(&self, encoded: &Encoded, need: Need) -> Result<Reserved<'_>, Room> {
         let open = self.lock();
         if let (Need::Call, Next::Failed(why)) = (need, &open.next) {
             return Err(Room::Full(why.clone()));
         }
-        open.room(frame::record_frame_len(encoded), self.segment_bytes)
-            .map(drop)
-    }
-
-    /// Pushes a record for which there is [`Handoff::room`].
-    pub(crate) fn push(&self, draft: Draft) {
-        let length = frame::record_frame_len(&draft.encoded);
-        let mut open = self.lock();
-        let Ok(rotates) = open.room(length, self.segment_bytes) else {
-            // Only an end of the journal in between: the record is lost with everything that is open.
-            open.kept.extend(draft.into_waiter());
-            return;
-        };
-        let Open { batch, .. } = &mut *open;
-        let begins = batch.leaves.is_empty();
-        if frame::write_record(&mut batch.frames, &draft.encoded).is_err() {
-            // `room` has refused longer ones; without the frame the journal would refuse the batch and stop.
-            open.kept.extend(draft.into_waiter());
-            return;
-        }
-        if begins {
-            batch.first = draft.seq;
-            batch.rotates = rotates;
-        }
-        batch.leaves.push(draft.leaf);
-        batch.waiters.extend(draft.into_waiter());
-        open.take_space(length as u64, begins, rotates, self.segment_bytes);
-        drop(open);
-        if begins {
-            self.filled.notify_one();
-        }
+        let length = frame::record_frame_len(encoded);
+        let rotates = open.room(length, self.segment_bytes)?;
+        Ok(Reserved {
+            handoff: self,
+            open,
+            length,
+            rotates,
+        })
     }
 
     /// Journal: the segment that was prepared has its name; only now may another be prepared.
@@ -376,6 +366,46 @@ impl Handoff {
     fn lock(&self) -> MutexGuard<'_, Open> {
         // A poisoned lock means that a thread panicked, and the panic hook ends the process.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Room for one frame. The journal's thread waits while it is held.
+pub(crate) struct Reserved<'h> {
+    handoff: &'h Handoff,
+    open: MutexGuard<'h, Open>,
+    length: usize,
+    rotates: bool,
+}
+
+impl Reserved<'_> {
+    /// Whether the frame begins a segment.
+    pub(crate) fn rotates(&self) -> bool {
+        self.rotates
+    }
+
+    /// Pushes the record that the room was asked for; `before` goes with one that begins a segment.
+    pub(crate) fn push(mut self, draft: Draft, before: Option<Box<Before>>) {
+        let Open { batch, .. } = &mut *self.open;
+        let begins = batch.leaves.is_empty();
+        if frame::write_record(&mut batch.frames, &draft.encoded).is_err() {
+            // `room` has refused longer ones; without the frame the journal would refuse the batch and stop.
+            self.open.kept.extend(draft.into_waiter());
+            return;
+        }
+        if begins {
+            batch.first = draft.seq;
+            batch.rotates = self.rotates;
+            batch.before = before;
+        }
+        batch.leaves.push(draft.leaf);
+        batch.waiters.extend(draft.into_waiter());
+        let segment_bytes = self.handoff.segment_bytes;
+        self.open
+            .take_space(self.length as u64, begins, self.rotates, segment_bytes);
+        drop(self.open);
+        if begins {
+            self.handoff.filled.notify_one();
+        }
     }
 }
 

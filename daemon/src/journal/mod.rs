@@ -13,12 +13,14 @@ pub mod segment;
 mod settle;
 /// The daemon's end of the conversation with the signer.
 pub mod signer_client;
+/// Files of the fold, for a start that reads the end of the journal alone.
+pub mod snapshots;
 /// Reading behind the writer.
 pub mod tail;
 
 pub(crate) use commit::Committer;
 pub use commit::{Committed, CommittedParts, Decided, Fatal, RuleShown};
-pub(crate) use handoff::{Draft, Durable, Handoff, Need, Room};
+pub(crate) use handoff::{Before, Draft, Durable, Handoff, Need, Room};
 
 /// Space that each batch reserves for its note, bytes: a frame's header, an origin and a key name of at most 90 bytes
 /// each, a size, a root and a signature in base64 make under 400.

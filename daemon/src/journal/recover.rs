@@ -1,24 +1,31 @@
-//! Start: lock, ask the signer, judge, adopt, cut, fold.
+//! Start: lock, ask the signer, judge, adopt, cut.
 //!
-//! The judging is the core's ([`faramesh_core::recover`]) and comes before the first write. Then, in this order, and
-//! safe to be repeated after a crash at any point: what was found is made durable ([`super::settle`]); the signer adopts a
-//! note of its own that is ahead of its head (so that nothing it covers can be cut afterwards); what lies behind the last
-//! note becomes zeros, durably. Nobody else
-//! writes meanwhile: the directory is locked for as long as the [`Lock`] lives.
+//! The judging is the core's ([`faramesh_core::recover`]) and comes before the first write. It reads from the newest
+//! snapshot that can be believed: one segment as a rule. One that cannot is passed over with a warning; in the end the
+//! journal is read from its beginning. One segment at a time is in memory.
+//!
+//! Then, in this order, and safe to be repeated after a crash at any point: what was found is made durable
+//! ([`super::settle`]); the signer adopts a note of its own that is ahead of its head (so that nothing it covers can be cut
+//! afterwards); what lies behind the last note becomes zeros, durably. Nobody else writes meanwhile: the journal is locked
+//! for as long as the [`Lock`] lives.
+//!
+//! Segments before a snapshot are not read, only missed where one is gone or ends too early: what is in them is for
+//! `audit verify`.
 #![forbid(unsafe_code)]
 
 use super::segment::{self, Disk, SegmentFile};
 use super::settle::settle;
 use super::signer_client::{SignerClient, SignerFault, SignerHead};
+use super::snapshots;
 use faramesh_core::checkpoint::PublicKey;
 use faramesh_core::frame;
-use faramesh_core::record::{self, BodyView, Time};
-use faramesh_core::recover::{self, Halt, Position, Recovery, Segment};
-use faramesh_core::state::{Beside, State};
-use faramesh_core::tree::{Frontier, Hash, Head};
+use faramesh_core::recover::{Halt, Recovery, Segment, Walk};
+use faramesh_core::state::{Point, SealedSegment, Snapshot};
+use faramesh_core::tree::Head;
 use rustix::fs::{FlockOperation, flock};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Zeros are written in blocks of this size, bytes.
@@ -57,14 +64,24 @@ pub enum NotRecovered {
     /// The journal's bytes do not allow it.
     #[error("{0}")]
     Halt(#[from] Halt),
-    /// The records do not make a state.
+    /// A segment before the snapshot that the start rests on is gone or shorter than it was.
     #[error(
-        "the journal does not fit together at record {seq}: {why}; do not start on it: run `faramesh audit verify`"
+        "segment `{first:020}.seg` {what}, and no `removal` record accounts for it; restore it from a copy"
     )]
-    Fold {
-        /// Which record.
-        seq: u64,
-        /// Why it cannot follow.
+    Segment {
+        /// Its first record.
+        first: u64,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The first segments are gone, as after a removal, and no snapshot can be believed that begins behind them.
+    #[error(
+        "the journal begins with record {first} and no snapshot says what was before: {why}; restore `snapshots/` from a copy"
+    )]
+    NoBeginning {
+        /// The first record that is there.
+        first: u64,
+        /// What became of the snapshots.
         why: String,
     },
 }
@@ -78,7 +95,10 @@ impl NotRecovered {
             | NotRecovered::Io { .. }
             | NotRecovered::Signer(SignerFault::Gone(_)) => 69,
             NotRecovered::AnotherSigner { .. } => 78,
-            NotRecovered::Signer(_) | NotRecovered::Halt(_) | NotRecovered::Fold { .. } => 65,
+            NotRecovered::Signer(_)
+            | NotRecovered::Halt(_)
+            | NotRecovered::Segment { .. }
+            | NotRecovered::NoBeginning { .. } => 65,
         }
     }
 }
@@ -86,44 +106,71 @@ impl NotRecovered {
 /// The journal's lock, held until it is dropped or the process ends.
 #[derive(Debug)]
 pub struct Lock {
-    _dir: File,
+    _file: File,
 }
 
+/// The file that is locked, in the journal's directory. Its owner alone can open it: whoever may read the journal must
+/// not be able to hold the lock and so keep a daemon from starting.
+pub const LOCK: &str = "lock";
+
 impl Lock {
-    /// Takes the lock on the journal's directory.
+    /// Takes the lock on the journal in `dir`.
     ///
     /// # Errors
     /// [`NotRecovered::Locked`] where somebody has it.
     pub fn take(dir: &Path) -> Result<Lock, NotRecovered> {
-        let file = File::open(dir).map_err(at(dir))?;
+        let path = dir.join(LOCK);
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&path)
+            .map_err(at(&path))?;
+        let (meta, owner) = file
+            .metadata()
+            .and_then(|meta| Ok((meta, std::fs::metadata(dir)?)))
+            .map_err(at(&path))?;
+        if meta.uid() != owner.uid() && rustix::process::geteuid().is_root() {
+            // Root mends a journal for the user that it belongs to, who has to be able to open the lock afterwards.
+            std::os::unix::fs::fchown(&file, Some(owner.uid()), Some(owner.gid()))
+                .map_err(at(&path))?;
+        }
+        if !meta.is_file() || meta.mode() & 0o077 != 0 {
+            let why = "is open to others: remove it while no daemon runs";
+            return Err(at(&path)(io::Error::other(why)));
+        }
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Lock { _dir: file }),
+            Ok(()) => Ok(Lock { _file: file }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(NotRecovered::Locked {
                 path: dir.to_path_buf(),
             }),
-            Err(error) => Err(at(dir)(error.into())),
+            Err(error) => Err(at(&path)(error.into())),
         }
     }
 }
 
 /// What the engine goes on from.
 pub struct Recovered {
-    /// The tree over every record.
-    pub frontier: Frontier,
-    /// Leaf hash of the last record.
-    pub last_leaf: Hash,
-    /// The fold over every record.
-    pub state: State,
-    /// The last record's time and the boot that it belongs to.
-    pub last: Option<(Time, String)>,
+    /// What every record comes to.
+    pub point: Point,
     /// The segment to write, its size, and where its next frame goes.
     pub segment: Box<dyn SegmentFile>,
     /// Its size, bytes.
     pub segment_bytes: u64,
     /// Where its next frame goes.
     pub offset: u64,
+    /// Every segment up to the one to write, in order.
+    pub segments: Vec<SealedSegment>,
     /// Bytes of a torn tail that were cut.
     pub cut_bytes: u64,
+    /// A snapshot that is to be written: a later start begins there.
+    pub due: Option<Snapshot>,
+    /// Snapshots that are no good, by their sizes.
+    pub bad_snapshots: Vec<u64>,
+    /// What an operator should know, one sentence each.
+    pub warnings: Vec<String>,
     /// The conversation, past its hello.
     pub signer: SignerClient,
 }
@@ -141,43 +188,59 @@ pub fn recover(
 ) -> Result<Recovered, NotRecovered> {
     let head = signer.hello()?;
     check_signer(&head, key)?;
-    let files = read(dir)?;
-    let segments: Vec<Segment<'_>> = files.iter().map(SegmentBytes::view).collect();
     let head = Head {
         size: head.size,
         root: head.root,
     };
-    let recovery = recover::recover(&segments, &head, key)?;
-    let folded = fold(&segments, &recovery)?;
+    let files = list(dir)?;
+    let Judged {
+        walked,
+        recovery,
+        bad_snapshots,
+        warnings,
+    } = judge(dir, &files, &head, key)?;
     disk.sync_names().map_err(at(dir))?;
     if let Some(adopt) = recovery.adopt.clone() {
         let last = recovery.keep.and_then(|keep| {
-            let file = files.get(keep.segment)?;
-            Some((file.first, keep.offset))
+            let file = walked.get(keep.segment)?;
+            Some((file.sealed.first, keep.offset))
         });
         if let Some((last, end)) = last {
             settle(dir, disk, adopt.from_size, last, end).map_err(at(dir))?;
         }
         signer.adopt(adopt.note, adopt.from_size, &adopt.leaf_hashes)?;
     }
-    cut(dir, disk, &files, &recovery)?;
-    let (first, offset) = place(dir, &files, &recovery)?;
+    cut(dir, disk, walked, &recovery)?;
+    let (first, offset) = place(dir, walked, &recovery)?;
+    let size = recovery.point.frontier.size();
     let segment = match first {
         Some(first) => disk.open(first),
         None => disk
             .prepare(segment_bytes)
-            .and_then(|()| disk.install(recovery.frontier.size())),
+            .and_then(|()| disk.install(size)),
     };
     let segment = segment.map_err(at(dir))?;
+    let segment_bytes = segment.size().map_err(at(dir))?;
+    let first = first.unwrap_or(size);
+    let mut segments: Vec<SealedSegment> = files
+        .into_iter()
+        .map(|file| file.sealed)
+        .take_while(|segment| segment.first < first)
+        .collect();
+    segments.push(SealedSegment {
+        first,
+        bytes: segment_bytes,
+    });
     Ok(Recovered {
-        segment_bytes: segment.size().map_err(at(dir))?,
+        segment_bytes,
         segment,
         offset,
+        due: snapshots::due_after(&recovery, key.name().as_str(), &segments),
+        segments,
         cut_bytes: recovery.cut_bytes,
-        frontier: recovery.frontier,
-        last_leaf: recovery.last_leaf,
-        state: folded.state,
-        last: folded.last,
+        point: recovery.point,
+        bad_snapshots,
+        warnings,
         signer,
     })
 }
@@ -192,71 +255,205 @@ fn check_signer(head: &SignerHead, key: &PublicKey) -> Result<(), NotRecovered> 
     })
 }
 
-/// A segment in memory.
-struct SegmentBytes {
-    first: u64,
+/// A segment's file, not read.
+struct SegmentName {
+    sealed: SealedSegment,
     name: String,
-    bytes: Vec<u8>,
 }
 
-impl SegmentBytes {
-    fn view(&self) -> Segment<'_> {
-        Segment {
-            name: &self.name,
-            first: self.first,
-            bytes: &self.bytes,
-        }
+impl SegmentName {
+    fn read(&self, dir: &Path) -> Result<Vec<u8>, NotRecovered> {
+        let path = dir.join(&self.name);
+        std::fs::read(&path).map_err(at(&path))
     }
 }
 
-fn read(dir: &Path) -> Result<Vec<SegmentBytes>, NotRecovered> {
+fn list(dir: &Path) -> Result<Vec<SegmentName>, NotRecovered> {
     let mut files = Vec::new();
     for first in segment::list(dir).map_err(at(dir))? {
         let path = segment::segment_path(dir, first);
+        let bytes = std::fs::symlink_metadata(&path).map_err(at(&path))?.len();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        files.push(SegmentBytes {
-            first,
+        files.push(SegmentName {
+            sealed: SealedSegment { first, bytes },
             name: name.into_owned(),
-            bytes: std::fs::read(&path).map_err(at(&path))?,
         });
     }
     Ok(files)
 }
 
-/// The fold over what is kept.
-struct Folded {
-    state: State,
-    last: Option<(Time, String)>,
+/// What was found before anything was changed.
+struct Judged<'f> {
+    /// The segments that were walked.
+    walked: &'f [SegmentName],
+    recovery: Recovery,
+    bad_snapshots: Vec<u64>,
+    warnings: Vec<String>,
 }
 
-fn fold(segments: &[Segment<'_>], recovery: &Recovery) -> Result<Folded, NotRecovered> {
-    let mut state = State::new();
-    let mut boot_id = String::new();
-    let mut last = None;
-    for stored in recover::kept_records(segments, recovery.keep) {
-        let seq = state.next_seq();
-        let broken = |why: String| NotRecovered::Fold { seq, why };
-        let view = record::decode(stored.record).map_err(|error| broken(error.to_string()))?;
-        state
-            .apply_view(
-                seq,
-                view.header.time,
-                &view.body,
-                Beside {
-                    detail: stored.detail,
-                    salt: stored.detail_salt,
-                },
-            )
-            .map_err(|error| broken(error.to_string()))?;
-        if let BodyView::Start(start) = view.body {
-            boot_id = start.boot_id;
+fn judge<'f>(
+    dir: &Path,
+    files: &'f [SegmentName],
+    head: &Head,
+    key: &PublicKey,
+) -> Result<Judged<'f>, NotRecovered> {
+    let mut warnings = Vec::new();
+    let mut bad_snapshots = Vec::new();
+    let sizes = snapshots::list(dir).unwrap_or_else(|error| {
+        warnings.push(format!("snapshots cannot be read: {error}"));
+        Vec::new()
+    });
+    for size in sizes.into_iter().rev() {
+        // The signer may be a second behind, and has to be shown every leaf from its head on: an older one leads there.
+        if size > head.size {
+            continue;
         }
-        last = Some(view.header.time);
+        match from_snapshot(dir, files, size, head, key) {
+            Ok((walked, recovery)) => {
+                return Ok(Judged {
+                    walked,
+                    recovery,
+                    bad_snapshots,
+                    warnings,
+                });
+            }
+            Err(NotFromSnapshot::PassedOver(why)) => {
+                tracing::warn!(size, why, "a snapshot is passed over");
+                warnings.push(format!(
+                    "the snapshot of {size} records is passed over: {why}"
+                ));
+                bad_snapshots.push(size);
+            }
+            Err(NotFromSnapshot::Halt(halt)) => return Err(halt),
+        }
     }
-    Ok(Folded {
-        state,
-        last: last.map(|time| (time, boot_id)),
+    if let Some(first) = files.first().map(|file| file.sealed.first)
+        && first > 0
+        && head.size > first
+    {
+        let why = match warnings.is_empty() {
+            true => "there is none".to_owned(),
+            false => warnings.join("; "),
+        };
+        return Err(NotRecovered::NoBeginning { first, why });
+    }
+    let mut walk = Walk::from(Point::default(), *head, key)?;
+    for file in files {
+        walk_over(&mut walk, dir, file)??;
+    }
+    Ok(Judged {
+        walked: files,
+        recovery: walk.finish()?,
+        bad_snapshots,
+        warnings,
     })
+}
+
+/// The next segment, which is in memory for so long only.
+fn walk_over(
+    walk: &mut Walk<'_>,
+    dir: &Path,
+    file: &SegmentName,
+) -> Result<Result<(), Halt>, NotRecovered> {
+    let bytes = file.read(dir)?;
+    Ok(walk.segment(&Segment {
+        name: &file.name,
+        first: file.sealed.first,
+        bytes: &bytes,
+    }))
+}
+
+/// Why a start does not begin at a snapshot.
+enum NotFromSnapshot {
+    /// It is no good; something older may be.
+    PassedOver(String),
+    /// Whatever the snapshot: the journal cannot be gone on with.
+    Halt(NotRecovered),
+}
+
+impl<T: Into<NotRecovered>> From<T> for NotFromSnapshot {
+    fn from(error: T) -> NotFromSnapshot {
+        NotFromSnapshot::Halt(error.into())
+    }
+}
+
+/// The walk from the snapshot of the first `size` records. It is believed where it ends well and what it kept holds a
+/// record with the snapshot's digest: that record lies under the signer's head, so the daemon wrote it, about this file.
+fn from_snapshot<'f>(
+    dir: &Path,
+    files: &'f [SegmentName],
+    size: u64,
+    head: &Head,
+    key: &PublicKey,
+) -> Result<(&'f [SegmentName], Recovery), NotFromSnapshot> {
+    let passed_over = |why: &dyn std::fmt::Display| NotFromSnapshot::PassedOver(why.to_string());
+    let begins = files.iter().position(|file| file.sealed.first == size);
+    let (older, walked) = begins
+        .and_then(|begins| files.split_at_checked(begins))
+        .ok_or_else(|| passed_over(&"no segment begins there"))?;
+    let bytes = snapshots::read(dir, size).map_err(|error| passed_over(&error))?;
+    let snapshot = Snapshot::decode(&bytes).map_err(|error| passed_over(&error))?;
+    let digest = Snapshot::digest(&bytes);
+    if snapshot.origin != key.name().as_str() {
+        return Err(passed_over(&"it is of another journal"));
+    }
+    if snapshot.point.frontier.size() != size {
+        return Err(passed_over(&"it is of another place than its name says"));
+    }
+    let mut walk = Walk::from(snapshot.point, *head, key).map_err(|halt| passed_over(&halt))?;
+    for file in walked {
+        if let Err(halt) = walk_over(&mut walk, dir, file)? {
+            return Err(match walk.may_be_the_points_fault(&halt) {
+                true => passed_over(&halt),
+                false => halt.into(),
+            });
+        }
+    }
+    let recovery = walk.finish()?;
+    match recovery.snapshots.get(&size) {
+        None => return Err(passed_over(&"no record behind it names it")),
+        Some(recorded) if *recorded != digest => {
+            return Err(passed_over(&"it is not the one that was recorded"));
+        }
+        Some(_) => {}
+    }
+    check_older(dir, older, &snapshot.segments, &recovery)?;
+    Ok((walked, recovery))
+}
+
+/// What lies before the place that was begun at is there as it was when the snapshot was taken, or was removed.
+fn check_older(
+    dir: &Path,
+    older: &[SegmentName],
+    expected: &[SealedSegment],
+    recovery: &Recovery,
+) -> Result<(), NotRecovered> {
+    let removed = recovery.point.state.removed();
+    let wrong = |first, what: &str| NotRecovered::Segment {
+        first,
+        what: what.to_owned(),
+    };
+    for (index, segment) in expected.iter().enumerate() {
+        let next = expected.get(index + 1).map(|next| next.first);
+        // The last one ends where the snapshot begins, and nobody removes that.
+        let gone = next.is_some_and(|next| next <= removed);
+        let found = older.iter().find(|file| file.sealed.first == segment.first);
+        match found {
+            Some(file) if file.sealed.bytes < segment.bytes && !gone => {
+                return Err(wrong(segment.first, "is shorter than it was"));
+            }
+            None if !gone => return Err(wrong(segment.first, "is missing")),
+            _ => {}
+        }
+    }
+    for file in older {
+        let first = file.sealed.first;
+        let known = expected.iter().any(|segment| segment.first == first);
+        if !known && first >= removed && frame::written_len(&file.read(dir)?) > 0 {
+            return Err(wrong(first, "was not there when the snapshot was taken"));
+        }
+    }
+    Ok(())
 }
 
 /// Makes everything behind the last note zeros, durably. Frames go from the last byte to the first, so that a crash in
@@ -264,30 +461,27 @@ fn fold(segments: &[Segment<'_>], recovery: &Recovery) -> Result<Folded, NotReco
 fn cut(
     dir: &Path,
     disk: &dyn Disk,
-    files: &[SegmentBytes],
+    walked: &[SegmentName],
     recovery: &Recovery,
 ) -> Result<(), NotRecovered> {
     if recovery.cut_bytes == 0 {
         return Ok(());
     }
-    let keep = recovery.keep.unwrap_or(Position {
-        segment: 0,
-        offset: 0,
-    });
-    for (index, file) in files.iter().enumerate().skip(keep.segment).rev() {
+    let keep = recovery.keep.unwrap_or_default();
+    let written = walked.iter().zip(&recovery.written);
+    for (index, (file, to)) in written.enumerate().skip(keep.segment).rev() {
         let from = if index == keep.segment {
             keep.offset
         } else {
             0
         };
-        let to = frame::written_len(&file.bytes);
-        if to <= from {
+        if *to <= from {
             continue;
         }
-        let path = segment::segment_path(dir, file.first);
-        let open = disk.open(file.first).map_err(at(&path))?;
+        let path = segment::segment_path(dir, file.sealed.first);
+        let open = disk.open(file.sealed.first).map_err(at(&path))?;
         let zeros = vec![0; ZERO_BYTES];
-        let mut end = to;
+        let mut end = *to;
         while end > from {
             let begin = end.saturating_sub(ZERO_BYTES).max(from);
             let block = zeros.get(..end - begin).unwrap_or(&zeros);
@@ -303,17 +497,17 @@ fn cut(
 /// the one that had just been begun; one under a name that is no longer due holds nothing and is removed.
 fn place(
     dir: &Path,
-    files: &[SegmentBytes],
+    walked: &[SegmentName],
     recovery: &Recovery,
 ) -> Result<(Option<u64>, u64), NotRecovered> {
-    let size = recovery.frontier.size();
+    let size = recovery.point.frontier.size();
     let behind = recovery.keep.map_or(0, |keep| keep.segment + 1);
     let mut begun = None;
-    for file in files.iter().skip(behind) {
-        if file.first == size {
-            begun = Some(file.first);
+    for file in walked.iter().skip(behind) {
+        if file.sealed.first == size {
+            begun = Some(file.sealed.first);
         } else {
-            let path = segment::segment_path(dir, file.first);
+            let path = segment::segment_path(dir, file.sealed.first);
             std::fs::remove_file(&path).map_err(at(&path))?;
         }
     }
@@ -321,8 +515,8 @@ fn place(
         return Ok((begun, 0));
     }
     let kept = recovery.keep.and_then(|keep| {
-        let file = files.get(keep.segment)?;
-        Some((file.first, keep.offset as u64))
+        let file = walked.get(keep.segment)?;
+        Some((file.sealed.first, keep.offset as u64))
     });
     Ok(match kept {
         Some((first, offset)) => (Some(first), offset),
@@ -335,5 +529,33 @@ fn at(path: &Path) -> impl Fn(io::Error) -> NotRecovered {
     move |source| NotRecovered::Io {
         path: path.clone(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_is_held_once_and_whoever_may_only_read_the_journal_cannot_open_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = Lock::take(dir.path()).unwrap();
+        let again = Lock::take(dir.path());
+        assert!(matches!(again, Err(NotRecovered::Locked { .. })));
+        let meta = std::fs::metadata(dir.path().join(LOCK)).unwrap();
+        assert_eq!(meta.mode() & 0o7777, 0o600);
+        drop(held);
+        Lock::take(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_lock_that_others_can_open_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(LOCK);
+        std::fs::write(&path, b"").unwrap();
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o640);
+        std::fs::set_permissions(&path, open).unwrap();
+        let refused = Lock::take(dir.path()).unwrap_err();
+        assert!(refused.to_string().contains("open to others"), "{refused}");
     }
 }

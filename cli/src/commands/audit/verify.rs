@@ -152,7 +152,7 @@ fn verify(dir: &Path, options: Options, output: &Output) -> Result<Report, Failu
                 .next("name its directory, or start the daemon once"),
         );
     }
-    let live = files::is_locked(dir);
+    let live = files::journal_is_held(dir);
     let total = segments
         .iter()
         .filter_map(|s| std::fs::metadata(&s.path).ok())

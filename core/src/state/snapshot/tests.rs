@@ -68,7 +68,11 @@ fn body(step: &Step, seq: u64) -> Body {
             command: Vec::new(),
             stripped_env: Vec::new(),
             probes: vec![
-                ("landlock.fs".into(), step.which % 2 == 0, "EACCES".into()),
+                (
+                    "landlock.fs".into(),
+                    step.which.is_multiple_of(2),
+                    "EACCES".into(),
+                ),
                 ("seccomp".into(), true, "EPERM".into()),
             ],
         })),
@@ -277,7 +281,8 @@ fn parts_of_different_places_are_no_snapshot() {
     };
     let mut point = Point::default();
     fold(&mut point, &records(&[step.clone(), step]));
-    let rows: [(&str, fn(&mut Snapshot)); 4] = [
+    type Change = fn(&mut Snapshot);
+    let rows: [(&str, Change); 4] = [
         ("tree", |snapshot| snapshot.point.frontier = Frontier::new()),
         ("last", |snapshot| snapshot.point.last = None),
         ("segments", |snapshot| snapshot.segments.reverse()),
