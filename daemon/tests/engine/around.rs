@@ -12,7 +12,7 @@ use faramesh_core::policy::artifact::{
 use faramesh_core::record::{Body, Door, SessionStart};
 use faramesh_daemon::engine::{Engine, Lane};
 
-fn guarded() -> Artifact {
+pub(crate) fn guarded() -> Artifact {
     let mut artifact = policy(Effect::Permit);
     let agent = artifact.agents.first_mut().unwrap();
     let path = |name: &str| vec![name.to_owned()];
@@ -48,7 +48,7 @@ fn guarded() -> Artifact {
     artifact
 }
 
-fn session() -> Body {
+pub(crate) fn session() -> Body {
     Body::SessionStart(Box::new(SessionStart {
         session: "s1".into(),
         agent: "bot".into(),
@@ -73,7 +73,7 @@ fn pay(arguments: &str) -> Attested {
     attest(accept("pay", "bot", arguments.as_bytes()).unwrap(), caller).unwrap()
 }
 
-async fn answer(engine: &Engine, arguments: &str) -> (Effect, Option<Code>) {
+pub(crate) async fn answer(engine: &Engine, arguments: &str) -> (Effect, Option<Code>) {
     let queued = engine.submit(Lane::session("s1"), pay(arguments), Door::Govern);
     let committed = queued.unwrap().await.unwrap().unwrap();
     let decided = committed.into_parts().decided.unwrap();

@@ -273,19 +273,25 @@ async fn a_second_daemon_on_one_journal_is_refused() {
 #[test]
 fn the_journal_goes_on_over_many_segments_and_a_reader_sees_one_journal() {
     let world = World::new();
+    let mut records = 0;
     run(async {
         let engine = world.start().await;
         for _ in 0..300 {
             ask(&engine).await;
         }
-        assert_eq!(journal(&engine).await.len(), 302);
+        engine.keep_up_now().await;
+        let kinds = kinds(&engine).await;
+        let decisions = kinds.iter().filter(|kind| *kind == "decision").count();
+        assert_eq!(decisions, 300);
+        records = kinds.len();
         engine.drain("test").await;
     });
     assert!(world.journal_bytes().len() > 2);
     run(async {
         let engine = world.start().await;
-        assert_eq!(journal(&engine).await.len(), 304);
-        assert_eq!(ask(&engine).await.seq(), 304);
+        let seq = ask(&engine).await.seq() as usize;
+        assert!(seq >= records + 2, "a stop and a start follow");
+        assert_eq!(journal(&engine).await.len(), seq + 1);
     });
 }
 

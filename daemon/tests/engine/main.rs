@@ -9,5 +9,6 @@ mod activation;
 mod around;
 mod durability;
 mod order;
+mod snapshots;
 mod upkeep;
 mod world;

@@ -5,7 +5,7 @@ use faramesh_core::checkpoint::Checkpoint;
 use faramesh_core::frame::{self, Frame, Frames, Item};
 use faramesh_core::record::Encoded;
 use faramesh_core::tree::tiles::{Tile, TileId, Tiles};
-use faramesh_core::tree::{Head, leaf_hash};
+use faramesh_core::tree::{Frontier, Head, leaf_hash};
 use std::path::PathBuf;
 
 /// Enough for a few segments and two full tiles.
@@ -71,8 +71,16 @@ fn what_is_sealed_gets_tiles_that_lead_to_a_signed_root() {
     let dir = &world.config.journal_dir;
     let mut tiles =
         Tiles::new(|id: TileId| Tile::from_bytes(&std::fs::read(dir.join(id.path())).ok()?));
-    let head = heads.iter().find(|head| head.size == 512).unwrap();
-    assert_eq!(tiles.frontier(512).unwrap().root(), head.root);
+    let mut frontier = Frontier::new();
+    for leaf in &leaves {
+        frontier.push(*leaf).unwrap();
+        let signed = heads.iter().find(|head| head.size == frontier.size());
+        assert!(signed.is_none_or(|head| head.root == frontier.root()));
+        if frontier.size() == 512 {
+            assert_eq!(tiles.frontier(512).unwrap(), frontier);
+        }
+    }
+    assert!(frontier.size() > 512);
 }
 
 #[test]

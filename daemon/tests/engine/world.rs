@@ -13,7 +13,9 @@ use faramesh_daemon::clock::SetClock;
 use faramesh_daemon::config::{AgentUser, Config, Limits, Mode};
 use faramesh_daemon::engine::{Answer, Engine, Lane, Opened, Ports, Refusal, StartFailure};
 use faramesh_daemon::journal::Committed;
+use faramesh_daemon::journal::recover::{NotRecovered, Recovered, recover};
 use faramesh_daemon::journal::segment::{Disk, JournalDir, SegmentFile};
+use faramesh_daemon::journal::signer_client::SignerClient;
 use faramesh_proto::frame::{SIGNER_BYTES_MAX, read, write};
 use faramesh_proto::v1::{
     SignerHead, SignerRefusal, SignerReply, SignerRequest, signer_reply, signer_request,
@@ -138,6 +140,18 @@ impl World {
             disk: self.disk.process(),
         };
         Opened::open(&self.config, ports)
+    }
+
+    /// What a start would go on from; what it cuts is cut.
+    pub(crate) fn recovered(&self) -> Result<Recovered, NotRecovered> {
+        let signer = SignerClient::connect(&self.config.signer_socket, self.config.signer_uid)?;
+        recover(
+            &self.config.journal_dir,
+            &*self.disk.process(),
+            self.config.segment_bytes,
+            &self.log_key(),
+            signer,
+        )
     }
 
     pub(crate) async fn start(&self) -> Engine {
