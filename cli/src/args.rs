@@ -101,7 +101,7 @@ pub enum Command {
     #[command(
         after_help = "Example:\n  sudo faramesh apply --dir /srv/support-bot --name support-bot"
     )]
-    Apply(NameArgs),
+    Apply(ApplyArgs),
     /// Put an older policy in force again, under a new number
     ///
     /// Shows what changes and asks. The policy goes through every step of apply; a refused one leaves the old deciding.
@@ -147,6 +147,22 @@ pub enum Command {
         disable_help_subcommand = true
     )]
     Audit(AuditArgs),
+    /// Have witnesses cosign the journal's newest checkpoint, and keep the proof
+    ///
+    /// Reads the journal, asks each witness, appends to the anchor file, and hands the note to the daemon, which records
+    /// it. Runs until it is stopped, or with --once one round. Exits 1 where a witness saw another history, 69 where too
+    /// few cosigned.
+    #[command(
+        after_help = "Example:\n  faramesh anchor --witness unix:/run/faramesh-witness/w.sock --anchor-file /var/lib/faramesh-anchor/shop.notes"
+    )]
+    Anchor(AnchorArgs),
+    /// Be a witness: cosign the journals of other hosts or users, and never a fork or a rollback
+    #[command(
+        after_help = "Example:\n  faramesh witness serve --state /var/lib/faramesh-witness --listen unix:/run/faramesh-witness/w.sock",
+        arg_required_else_help = true,
+        disable_help_subcommand = true
+    )]
+    Witness(WitnessArgs),
     /// Stop the daemon after it has answered what is queued
     #[command(after_help = "Example:\n  faramesh stop --dir /srv/support-bot")]
     Stop,
@@ -276,6 +292,91 @@ pub struct NameArgs {
     /// The stack's name; default: the one it has, else the directory's
     #[arg(long, value_name = "STACK")]
     pub name: Option<String>,
+}
+
+/// See [`Command::Apply`].
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// The stack's name; default: the one it has, else the directory's
+    #[arg(long, value_name = "STACK")]
+    pub name: Option<String>,
+    /// Pin these witnesses, a public key line each as in witness.pub; default: those that are pinned already
+    #[arg(long, value_name = "FILE")]
+    pub witnesses: Option<PathBuf>,
+}
+
+/// See [`Command::Anchor`].
+#[derive(Debug, Args)]
+pub struct AnchorArgs {
+    /// Another journal than the stack's own; then no daemon is told
+    #[arg(value_name = "JOURNAL", requires_all = ["key", "witnesses"])]
+    pub journal: Option<PathBuf>,
+    /// The public log key to trust; default for the stack's own journal: its pinned log.pub
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// A witness: unix:/PATH or http://127.0.0.1:PORT; again for more
+    #[arg(long, value_name = "ADDRESS", required = true)]
+    pub witness: Vec<String>,
+    /// The witnesses' public keys; default for the stack's own journal: its pinned witnesses.pub
+    #[arg(long, value_name = "FILE")]
+    pub witnesses: Option<PathBuf>,
+    /// How many of them have to cosign
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    pub quorum: usize,
+    /// Append every cosigned note to this file
+    #[arg(long, value_name = "FILE")]
+    pub anchor_file: Option<PathBuf>,
+    /// Seconds between two looks at the journal
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub every: u64,
+    /// One round
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// See [`Command::Witness`].
+#[derive(Debug, Args)]
+pub struct WitnessArgs {
+    /// Which part.
+    #[command(subcommand)]
+    pub command: WitnessCommand,
+}
+
+/// The parts of `witness`.
+#[derive(Debug, Subcommand)]
+pub enum WitnessCommand {
+    /// Make a witness's key, and print its public half
+    #[command(
+        after_help = "Example:\n  faramesh witness init --state /var/lib/faramesh-witness --name audit.example/shop"
+    )]
+    Init(WitnessInitArgs),
+    /// Cosign checkpoints, each only where it extends the one before
+    #[command(
+        after_help = "Example:\n  faramesh witness serve --state /var/lib/faramesh-witness --listen unix:/run/faramesh-witness/w.sock"
+    )]
+    Serve(WitnessServeArgs),
+}
+
+/// See [`WitnessCommand::Init`].
+#[derive(Debug, Args)]
+pub struct WitnessInitArgs {
+    /// The witness's directory; made where missing
+    #[arg(long, value_name = "DIR")]
+    pub state: PathBuf,
+    /// The name that it signs under, like a host's and a path; it stays for ever
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+}
+
+/// See [`WitnessCommand::Serve`].
+#[derive(Debug, Args)]
+pub struct WitnessServeArgs {
+    /// The witness's directory
+    #[arg(long, value_name = "DIR")]
+    pub state: PathBuf,
+    /// unix:/PATH or 127.0.0.1:PORT; nothing outside this host
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: String,
 }
 
 /// See [`Command::Rollback`].

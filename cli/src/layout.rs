@@ -8,7 +8,9 @@
 
 use crate::accounts::{AUDIT, DAEMON, SIGNER};
 use crate::failure::Failure;
-use faramesh_daemon::config::{Mode, SOCKET_PATH_BYTES_MAX, STACK_BYTES_MAX, is_stack_name};
+use faramesh_daemon::config::{
+    Mode, SOCKET_PATH_BYTES_MAX, STACK_BYTES_MAX, WITNESSES_PUB, is_stack_name,
+};
 use nix::unistd::Uid;
 use std::path::{Path, PathBuf};
 
@@ -180,6 +182,11 @@ impl Layout {
     /// The public half of the log key.
     pub fn log_pub(&self) -> PathBuf {
         self.etc.join("log.pub")
+    }
+
+    /// The keys of the witnesses that are pinned.
+    pub fn witnesses_pub(&self) -> PathBuf {
+        self.etc.join(WITNESSES_PUB)
     }
 
     /// Artifacts and manifests.

@@ -34,6 +34,9 @@ pub mod accounts;
 pub mod siblings;
 pub mod trust;
 
+pub mod anchor;
+pub mod witness;
+
 pub mod client;
 pub mod stack;
 pub mod supervise;

@@ -14,6 +14,7 @@ use crate::stack::StackFile;
 use crate::supervise;
 use crate::sys::{self, Birth};
 use faramesh_core::checkpoint::PublicKey;
+use faramesh_core::cosign::{WITNESSES_BYTES_MAX, Witnesses};
 use faramesh_core::policy::artifact::Artifact;
 use faramesh_daemon::config::{AgentUser, Config, Limits};
 use nix::unistd::{Gid, Uid, User};
@@ -175,6 +176,35 @@ pub fn pin_log_key(layout: &Layout) -> Result<PublicKey, Failure> {
         )?,
     }
     Ok(key)
+}
+
+/// The witnesses in a file: a public key line each.
+///
+/// # Errors
+/// It cannot be read, a line is no witness's key, or one stands there twice.
+pub fn witnesses(path: &Path) -> Result<Witnesses, Failure> {
+    let text = files::read_text(path, WITNESSES_BYTES_MAX as u64)?.ok_or_else(|| {
+        Failure::configuration(format!("no witnesses are pinned: there is no `{}`", path.display()))
+            .next("put a line of each witness's witness.pub into a file, and `faramesh apply --witnesses FILE`")
+    })?;
+    Witnesses::parse(&text).map_err(|e| {
+        Failure::configuration(format!("`{}`: {e}", path.display()))
+            .next("each line is one witness's public key, as `faramesh witness init` prints it")
+    })
+}
+
+/// Pins witnesses; tells whether others were pinned before, or none.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn pin_witnesses(layout: &Layout, witnesses: &Witnesses) -> Result<bool, Failure> {
+    let text: String = witnesses.iter().map(|key| key.vkey() + "\n").collect();
+    let path = layout.witnesses_pub();
+    if files::read_text(&path, WITNESSES_BYTES_MAX as u64)?.is_some_and(|before| before == text) {
+        return Ok(false);
+    }
+    write(layout, &path, &text, 0o644)?;
+    Ok(true)
 }
 
 fn signer_vkey(layout: &Layout) -> Result<String, Failure> {

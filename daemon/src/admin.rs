@@ -1,9 +1,10 @@
-//! The operators' door: `Status`, `Activate`, `Drain`, `Sessions`, `DryRun`, `Tail`.
+//! The operators' door: `Status`, `Activate`, `Drain`, `Sessions`, `DryRun`, `Tail`, `Attest`.
 //!
 //! Invariants: only root and the operators' group get here (in development the same user), and never a process of a
 //! session; nothing here decides a call of an agent: a dry run is recorded as a probe and grants nothing.
 #![forbid(unsafe_code)]
 
+use crate::attest::NotAttested;
 use crate::config::{Config, Mode};
 use crate::engine::{self, Engine, Lane, Refusal, Tailed};
 use crate::listen::{self, InFlight};
@@ -251,6 +252,41 @@ impl v1::admin_server::Admin for AdminService {
             records,
             _in_flight: in_flight,
         }))
+    }
+
+    async fn attest(
+        &self,
+        request: Request<v1::AttestRequest>,
+    ) -> Result<Response<v1::AttestReply>, Status> {
+        listen::arrived(&request);
+        let engine = &self.admin.engine;
+        let done = engine.attest(&request.into_inner().note).await;
+        if let Err(refused) = &done {
+            tracing::warn!(uid = self.uid, %refused, "a cosigned checkpoint was not recorded");
+        }
+        Ok(Response::new(attested(engine, done)))
+    }
+}
+
+fn attested(
+    engine: &Engine,
+    done: Result<crate::attest::Recorded, NotAttested>,
+) -> v1::AttestReply {
+    match done {
+        Ok(recorded) => v1::AttestReply {
+            recorded: true,
+            message: String::new(),
+            seq: recorded.seq,
+            size: recorded.size,
+            witnesses: recorded.witnesses,
+        },
+        Err(refused) => v1::AttestReply {
+            recorded: matches!(refused, NotAttested::Already { .. }),
+            message: refused.to_string(),
+            seq: 0,
+            size: engine.attested_size(),
+            witnesses: Vec::new(),
+        },
     }
 }
 

@@ -15,6 +15,8 @@ pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 pub const STACK_BYTES_MAX: usize = 48;
 /// Largest configuration file, bytes: a thousand agent users take under 100 KiB.
 pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
+/// The pinned witnesses' keys, in the directory of `log_pub`.
+pub const WITNESSES_PUB: &str = "witnesses.pub";
 /// Smallest and largest segment, bytes: below, every batch rolls; above, one preallocation stalls a disk for seconds.
 pub const SEGMENT_BYTES: (u64, u64) = (64 * 1024, 4 * 1024 * 1024 * 1024);
 
@@ -216,6 +218,12 @@ impl Config {
         self.check_users(&mut faults);
         self.check_numbers(&mut faults);
         faults
+    }
+
+    /// The pinned witnesses' keys, where there are any: beside `log_pub`.
+    #[must_use]
+    pub fn witnesses_pub(&self) -> PathBuf {
+        self.log_pub.with_file_name(WITNESSES_PUB)
     }
 
     /// The operators' socket.

@@ -119,6 +119,7 @@ fn landlock(config: &Config) -> Result<(), ConfineError> {
         config.policy_dir.clone(),
         config.policy_pub.clone(),
         config.log_pub.clone(),
+        config.witnesses_pub(),
         PathBuf::from("/proc"),
     ];
     read_only.extend(peers::cgroup2_mount());

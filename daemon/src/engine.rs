@@ -8,6 +8,7 @@
 //! after a [`Fatal`] no answer ever leaves: receivers stay silent until the process ends.
 #![forbid(unsafe_code)]
 
+use crate::attest::{Heads, NotAttested, Recorded, Witnessed};
 use crate::clock::{Clock, StepWatch, SystemClock};
 use crate::config::{Config, Mode};
 use crate::journal::recover::{self, Lock, NotRecovered, Recovered};
@@ -19,12 +20,14 @@ use crate::sequencer::{Desk, Event, Salts, Sequencer, Submission};
 use crate::store::{CAPABILITIES, Candidate, NotAccepted, PolicyStore};
 use crate::upkeep::{self, Board, Upkeep};
 use faramesh_core::checkpoint::PublicKey;
+use faramesh_core::cosign::Witnesses;
 use faramesh_core::decision::{Code, RETRY_AFTER_SECONDS, Resolution};
 use faramesh_core::identity::Attested;
 use faramesh_core::policy::Policy;
 use faramesh_core::policy::artifact::{Artifact, Mode as PolicyMode};
-use faramesh_core::record::{Body, Door, Outcome, RunMode, Start};
+use faramesh_core::record::{Body, Door, LogEvent, Outcome, RunMode, Start};
 use faramesh_core::state::State;
+use faramesh_core::tree::Head;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -184,6 +187,7 @@ pub(crate) struct Shared {
     left_over: BTreeMap<String, u64>,
     tails: Arc<Semaphore>,
     upkeep: Arc<Board>,
+    witnessed: Witnessed,
     /// Held until the last handle and the sequencer are gone.
     _lock: Lock,
 }
@@ -347,6 +351,35 @@ impl Engine {
             refusing: self.0.handoff.refusing(),
             warnings,
         }
+    }
+
+    /// Records that pinned witnesses cosigned a checkpoint, and returns when the record is durable. The checkpoint is one
+    /// that this run made durable, or the one that it began with.
+    ///
+    /// # Errors
+    /// [`NotAttested`], with words for the operator.
+    pub async fn attest(&self, note: &str) -> Result<Recorded, NotAttested> {
+        let attestation = self.0.witnessed.check(note, self.quorum())?;
+        let recorded = |seq| Recorded {
+            seq,
+            size: attestation.size,
+            witnesses: attestation.witnesses.clone(),
+        };
+        let body = Body::Log(LogEvent::Attestation(attestation.clone()));
+        let committed = self.append(body)?.await.map_err(|_| ended())??;
+        self.0.witnessed.recorded(attestation.size);
+        Ok(recorded(committed.seq()))
+    }
+
+    /// Records that pinned witnesses have attested.
+    #[must_use]
+    pub fn attested_size(&self) -> u64 {
+        self.0.witnessed.size()
+    }
+
+    /// How many witnesses the policy in force wants.
+    fn quorum(&self) -> usize {
+        1
     }
 
     /// The artifact in force: agents, users, sockets.
@@ -564,6 +597,7 @@ impl Opened {
         let policy_key = pinned(&config.policy_pub)?;
         let store = PolicyStore::new(&config.policy_dir, policy_key, &config.stack)
             .map_err(StartFailure::Store)?;
+        let witnesses = witnesses(&config.witnesses_pub())?;
         let lock = Lock::take(&config.journal_dir)?;
         let signer = signer().map_err(NotRecovered::Signer)?;
         let recovered = recover::recover(
@@ -577,7 +611,7 @@ impl Opened {
         warnings.extend(recovered.warnings.iter().cloned());
         let chosen = choose(&store, &recovered.point.state, &mut warnings)?;
         Ok(Opened::assemble(
-            config, ports, log_key, store, lock, recovered, warnings, chosen,
+            config, ports, log_key, witnesses, store, lock, recovered, warnings, chosen,
         ))
     }
 
@@ -589,6 +623,7 @@ impl Opened {
         config: &Config,
         ports: Ports,
         log_key: PublicKey,
+        witnesses: Witnesses,
         store: PolicyStore,
         lock: Lock,
         recovered: Recovered,
@@ -601,6 +636,11 @@ impl Opened {
             space_left,
             config.segment_bytes,
         ));
+        let heads = Arc::new(Heads::new(Head {
+            size: recovered.point.frontier.size(),
+            root: recovered.point.frontier.root(),
+        }));
+        let attested = recovered.point.state.attested().map_or(0, |known| known.size);
         let in_force = Arc::new(in_force);
         let due = Due::new(recovered.due, recovered.bad_snapshots);
         let upkeep = Arc::new(Board::new(due));
@@ -624,6 +664,7 @@ impl Opened {
                 .collect(),
             tails: Arc::new(Semaphore::new(TAILS_MAX)),
             upkeep: Arc::clone(&upkeep),
+            witnessed: Witnessed::new(log_key.clone(), witnesses, Arc::clone(&heads), attested),
             _lock: lock,
         });
         // Within one boot the last record says how the clocks stood: a step while nobody ran is a record too.
@@ -661,6 +702,7 @@ impl Opened {
                 signer: recovered.signer,
                 key: log_key,
                 upkeep,
+                heads,
             },
             disk: ports.disk,
             start: Start {
@@ -780,6 +822,19 @@ fn pinned(path: &Path) -> Result<PublicKey, StartFailure> {
     };
     let line = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
     PublicKey::parse_vkey(&line).map_err(|error| failed(error.to_string()))
+}
+
+/// The witnesses that were pinned; without a file nobody was.
+fn witnesses(path: &Path) -> Result<Witnesses, StartFailure> {
+    let failed = |why: String| StartFailure::PinnedKey {
+        path: path.to_path_buf(),
+        why,
+    };
+    match std::fs::read_to_string(path) {
+        Ok(text) => Witnesses::parse(&text).map_err(|error| failed(error.to_string())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Witnesses::default()),
+        Err(error) => Err(failed(error.to_string())),
+    }
 }
 
 /// Which boot this is. Where the kernel does not say, no two runs are taken for one boot.

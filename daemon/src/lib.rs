@@ -33,6 +33,8 @@ pub mod agent_service;
 pub mod admin;
 
 /// The handle on everything below: what the doors hold.
+pub mod attest;
+
 pub mod engine;
 
 /// The clock port.

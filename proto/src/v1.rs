@@ -730,6 +730,30 @@ pub struct Probe {
     #[prost(string, tag = "3")]
     pub measured: ::prost::alloc::string::String,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AttestRequest {
+    /// The checkpoint, a C2SP signed note, with the witnesses' cosignatures.
+    #[prost(string, tag = "1")]
+    pub note: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AttestReply {
+    /// A record says so, or one did already.
+    #[prost(bool, tag = "1")]
+    pub recorded: bool,
+    /// Why not.
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
+    /// The record's number; 0 where nothing was recorded now.
+    #[prost(uint64, tag = "3")]
+    pub seq: u64,
+    /// Records that are attested now.
+    #[prost(uint64, tag = "4")]
+    pub size: u64,
+    /// The pinned witnesses whose cosignatures hold, sorted.
+    #[prost(string, repeated, tag = "5")]
+    pub witnesses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Phase {
@@ -981,6 +1005,25 @@ pub mod admin_client {
             req.extensions_mut().insert(GrpcMethod::new("faramesh.v1.Admin", "Tail"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Records that pinned witnesses cosigned a checkpoint of this run.
+        pub async fn attest(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AttestRequest>,
+        ) -> std::result::Result<tonic::Response<super::AttestReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::StrictCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/faramesh.v1.Admin/Attest");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("faramesh.v1.Admin", "Attest"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1031,6 +1074,11 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::TailRequest>,
         ) -> std::result::Result<tonic::Response<Self::TailStream>, tonic::Status>;
+        /// Records that pinned witnesses cosigned a checkpoint of this run.
+        async fn attest(
+            &self,
+            request: tonic::Request<super::AttestRequest>,
+        ) -> std::result::Result<tonic::Response<super::AttestReply>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct AdminServer<T> {
@@ -1365,6 +1413,49 @@ pub mod admin_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/faramesh.v1.Admin/Attest" => {
+                    #[allow(non_camel_case_types)]
+                    struct AttestSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::AttestRequest>
+                    for AttestSvc<T> {
+                        type Response = super::AttestReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AttestRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::attest(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AttestSvc(inner);
+                        let codec = crate::StrictCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use crate::accounts::Account;
-use crate::args::{Global, NameArgs};
+use crate::args::{ApplyArgs, Global};
 use crate::client::{self, NoConnection};
 use crate::commands::plan::{self, InForce};
 use crate::commands::{check, status};
@@ -25,6 +25,7 @@ use crate::stack;
 use crate::trust::{self, Weakness};
 use crate::untrusted::Untrusted;
 use faramesh_core::checkpoint::Manifest;
+use faramesh_core::cosign::Witnesses;
 use faramesh_core::policy::artifact::{Artifact, Mode};
 use faramesh_daemon::config::Config;
 use faramesh_proto::v1::ActivateRequest;
@@ -132,13 +133,18 @@ pub struct Applied {
 ///
 /// # Errors
 /// Any step failed; the old policy keeps deciding.
-pub fn run(global: &Global, args: &NameArgs, output: &Output) -> Result<u8, Failure> {
+pub fn run(global: &Global, args: &ApplyArgs, output: &Output) -> Result<u8, Failure> {
     let mut layout = stack::to_apply(global, args.name.as_deref())?;
     if !layout.is_enforced() {
         loud(&layout, output);
     }
     let (compiled, _) = source::compile_valid(&layout.source(), output)?;
-    let (outcome, applied) = apply(&mut layout, &compiled, output)?;
+    let witnesses = args
+        .witnesses
+        .as_deref()
+        .map(setup::witnesses)
+        .transpose()?;
+    let (outcome, applied) = apply(&mut layout, &compiled, witnesses.as_ref(), output)?;
     report(&layout, &compiled, &outcome, applied, output);
     Ok(exit::OK)
 }
@@ -150,6 +156,7 @@ pub fn run(global: &Global, args: &NameArgs, output: &Output) -> Result<u8, Fail
 pub fn apply(
     layout: &mut Layout,
     compiled: &Compiled,
+    witnesses: Option<&Witnesses>,
     output: &Output,
 ) -> Result<(Outcome, Applied), Failure> {
     passed(Step::Compile);
@@ -169,6 +176,10 @@ pub fn apply(
     passed(Step::Directories);
     let key = keys(layout, output)?;
     let log = setup::pin_log_key(layout)?;
+    let other_witnesses = match witnesses {
+        Some(witnesses) => setup::pin_witnesses(layout, witnesses)?,
+        None => false,
+    };
     passed(Step::Keys);
     applied.warnings = installation_warnings(layout);
     let config = setup::config(
@@ -178,7 +189,7 @@ pub fn apply(
         &log,
         applied.warnings.clone(),
     )?;
-    let restart = configure(layout, &config)?;
+    let restart = configure(layout, &config)? || other_witnesses;
     passed(Step::Configuration);
     setup::write_launcher(layout, &config)?;
     passed(Step::Launcher);
@@ -206,9 +217,10 @@ pub fn apply(
     let active = client::block_on(activate(layout, &manifest))?;
     passed(Step::Activate);
     if active && restart {
-        applied
-            .warnings
-            .push("the set-up changed (users or limits): restart the daemon to use it".to_owned());
+        applied.warnings.push(
+            "the set-up changed (users, limits or witnesses): restart the daemon to use it"
+                .to_owned(),
+        );
     }
     Ok((
         if active {

@@ -34,7 +34,7 @@ pub fn prepare(
     if let (plan::InForce::Decides(_), _) = plan::in_force(&layout)? {
         return Err(crate::supervise::already_running(&layout));
     }
-    apply::apply(&mut layout, &compiled, output)?;
+    apply::apply(&mut layout, &compiled, None, output)?;
     let config = serve::load(&layout)?;
     Ok((layout, config))
 }

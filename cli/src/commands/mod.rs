@@ -1,7 +1,7 @@
 //! One file a command.
 #![forbid(unsafe_code)]
 
-use crate::args::{AuditCommand, Cli, Command, Format, PolicyCommand};
+use crate::args::{AuditCommand, Cli, Command, Format, PolicyCommand, WitnessCommand};
 use crate::failure::Failure;
 use crate::output::Output;
 
@@ -34,6 +34,10 @@ pub mod status;
 pub mod govern;
 
 pub mod audit;
+
+pub mod anchor;
+
+pub mod witness;
 
 pub mod stop;
 
@@ -72,6 +76,11 @@ pub fn run(cli: Cli, output: &Output) -> Result<u8, Failure> {
             AuditCommand::Show(args) => audit::show::run(global, &args, output),
             AuditCommand::Replay(args) => audit::replay::run(global, &args, output),
             AuditCommand::Export(args) => audit::export::run(global, &args, output),
+        },
+        Command::Anchor(args) => anchor::run(global, &args, output),
+        Command::Witness(witness) => match witness.command {
+            WitnessCommand::Init(args) => witness::init(global, &args, output),
+            WitnessCommand::Serve(args) => witness::run(global, &args, output),
         },
         Command::Stop => stop::run(global, output),
         Command::Completions(args) => completions::run(&args),

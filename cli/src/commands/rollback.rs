@@ -58,7 +58,7 @@ pub fn run(global: &Global, args: &RollbackArgs, output: &Output) -> Result<u8, 
         map: SourceMap::default(),
         places: Places::default(),
     };
-    let (outcome, applied) = apply::apply(&mut layout, &compiled, output)?;
+    let (outcome, applied) = apply::apply(&mut layout, &compiled, None, output)?;
     apply::report(&layout, &compiled, &outcome, applied, output);
     Ok(exit::OK)
 }

@@ -18,6 +18,7 @@ use super::handoff::{Batch, Before, Handoff, Taken, Waiter};
 use super::segment::{Disk, SegmentFile};
 use super::signer_client::{SignerClient, SignerFault};
 use super::snapshots;
+use crate::attest::Heads;
 use crate::engine::{Answer, Refusal};
 use crate::upkeep::Board;
 use faramesh_core::checkpoint::{Checkpoint, PublicKey, Statement};
@@ -188,6 +189,8 @@ pub(crate) struct Committer {
     pub(crate) key: PublicKey,
     /// Told when a segment is sealed, and of the snapshot that can be written then.
     pub(crate) upkeep: Arc<Board>,
+    /// What witnesses may have cosigned is held against these.
+    pub(crate) heads: Arc<Heads>,
 }
 
 impl Committer {
@@ -231,6 +234,9 @@ impl Committer {
         let surplus = super::NOTE_FRAME_BYTES_MAX.saturating_sub(signed.note_bytes);
         let frames = std::mem::take(&mut batch.frames);
         let size = self.frontier.size();
+        // Before anybody hears of it: who reads the note from the file may be back at once.
+        let root = signed.tree.root();
+        self.heads.push(Head { size, root });
         self.handoff.durable(size, surplus, frames);
         Self::release(batch.waiters, &signed);
         self.signer.tell_durable(size)?;

@@ -1,0 +1,171 @@
+//! What witnesses said of the journal, checked before it is recorded.
+//!
+//! A process beside the daemon asks them and brings back a note. Nothing of it is believed: the log's own signature, the
+//! cosignatures of pinned keys, and that the checkpoint is one that this daemon made durable itself.
+//!
+//! Invariant: an attestation that is recorded names a head of this journal. So a log key that somebody else holds cannot
+//! make the daemon vouch for another tree.
+#![forbid(unsafe_code)]
+
+use crate::engine::Refusal;
+use faramesh_core::checkpoint::{self, PublicKey};
+use faramesh_core::cosign::Witnesses;
+use faramesh_core::record::Attestation;
+use faramesh_core::tree::{Hash, Head};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Heads that are remembered: a minute at a thousand batches a second, in 2.5 MiB. A witness that takes longer is asked
+/// about a newer one.
+const HEADS_MAX: usize = 65_536;
+
+/// The heads that this run made durable, and the one that it began with.
+#[derive(Debug)]
+pub(crate) struct Heads(Mutex<VecDeque<Head>>);
+
+impl Heads {
+    pub(crate) fn new(first: Head) -> Heads {
+        Heads(Mutex::new(VecDeque::from([first])))
+    }
+
+    /// Journal: a head became durable.
+    pub(crate) fn push(&self, head: Head) {
+        let mut heads = self.lock();
+        if heads.len() >= HEADS_MAX {
+            heads.pop_front();
+        }
+        heads.push_back(head);
+    }
+
+    /// The root of so many records, where that was a head.
+    fn root(&self, size: u64) -> Option<Hash> {
+        let heads = self.lock();
+        let at = heads.binary_search_by_key(&size, |head| head.size).ok()?;
+        heads.get(at).map(|head| head.root)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Head>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An attestation that became a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// The record's number.
+    pub seq: u64,
+    /// Records that are attested.
+    pub size: u64,
+    /// The pinned witnesses whose cosignatures hold, sorted.
+    pub witnesses: Vec<String>,
+}
+
+/// Why a note was not recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum NotAttested {
+    /// Nobody could attest anything.
+    #[error("no witness is pinned: run `faramesh apply --witnesses FILE` and restart the daemon")]
+    NobodyPinned,
+    /// No note of this log, or a pinned witness's line that does not hold.
+    #[error(transparent)]
+    Note(#[from] checkpoint::Error),
+    /// Too few pinned witnesses.
+    #[error("{found} of the {wanted} witnesses that the policy wants cosigned it")]
+    Quorum {
+        /// Different pinned keys whose cosignatures hold.
+        found: usize,
+        /// What the policy in force wants.
+        wanted: usize,
+    },
+    /// Signed by the log's key, of a size that is a head here, and another tree: somebody else signs with that key.
+    #[error(
+        "the log's key signed another tree of {size} records: whoever holds it forks this journal; keep the note, run \
+         `faramesh audit verify`"
+    )]
+    AnotherTree {
+        /// Its records.
+        size: u64,
+    },
+    /// Not among the heads that are remembered.
+    #[error("{size} records are no head that this run made durable: bring a newer one")]
+    NoHead {
+        /// Its records.
+        size: u64,
+    },
+    /// An older one.
+    #[error("{attested} records are attested already")]
+    Already {
+        /// How many.
+        attested: u64,
+    },
+    /// The journal takes no record.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+/// The pinned witnesses, and how far they have seen the journal.
+#[derive(Debug)]
+pub(crate) struct Witnessed {
+    key: PublicKey,
+    pinned: Witnesses,
+    heads: Arc<Heads>,
+    attested: AtomicU64,
+}
+
+impl Witnessed {
+    pub(crate) fn new(
+        key: PublicKey,
+        pinned: Witnesses,
+        heads: Arc<Heads>,
+        attested: u64,
+    ) -> Witnessed {
+        Witnessed {
+            key,
+            pinned,
+            heads,
+            attested: AtomicU64::new(attested),
+        }
+    }
+
+    /// Records that are attested.
+    pub(crate) fn size(&self) -> u64 {
+        self.attested.load(Ordering::Relaxed)
+    }
+
+    /// So many are attested now.
+    pub(crate) fn recorded(&self, size: u64) {
+        self.attested.fetch_max(size, Ordering::Relaxed);
+    }
+
+    /// What a note proves, as it is recorded.
+    pub(crate) fn check(&self, note: &str, quorum: usize) -> Result<Attestation, NotAttested> {
+        if self.pinned.is_empty() {
+            return Err(NotAttested::NobodyPinned);
+        }
+        let cosigned = self.pinned.open(note.as_bytes(), &self.key)?;
+        let Head { size, root } = cosigned.checkpoint().head;
+        match self.heads.root(size) {
+            Some(ours) if ours == root => {}
+            Some(_) => return Err(NotAttested::AnotherTree { size }),
+            None => return Err(NotAttested::NoHead { size }),
+        }
+        if !cosigned.reaches(quorum) {
+            return Err(NotAttested::Quorum {
+                found: cosigned.by().len(),
+                wanted: quorum.max(1),
+            });
+        }
+        let attested = self.size();
+        if size <= attested {
+            return Err(NotAttested::Already { attested });
+        }
+        let by = cosigned.by().iter();
+        Ok(Attestation {
+            size,
+            root,
+            witnesses: by.map(|by| by.witness.to_string()).collect(),
+            note: note.to_owned(),
+        })
+    }
+}
