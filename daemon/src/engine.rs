@@ -640,7 +640,11 @@ impl Opened {
             size: recovered.point.frontier.size(),
             root: recovered.point.frontier.root(),
         }));
-        let attested = recovered.point.state.attested().map_or(0, |known| known.size);
+        let attested = recovered
+            .point
+            .state
+            .attested()
+            .map_or(0, |known| known.size);
         let in_force = Arc::new(in_force);
         let due = Due::new(recovered.due, recovered.bad_snapshots);
         let upkeep = Arc::new(Board::new(due));

@@ -182,6 +182,9 @@ impl State {
         if !self.unattested.fits(size) {
             return Err("what no witness has seen cannot be");
         }
+        if !self.unattested.fits(size) {
+            return Err("what waits for a witness cannot be");
+        }
         let State {
             outside,
             sessions,
