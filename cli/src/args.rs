@@ -520,7 +520,7 @@ pub struct ReplayArgs {
     /// Decide by this policy: a number or digest of `policy list`, or a file
     #[arg(long, value_name = "N|DIGEST|FILE")]
     pub policy: Option<String>,
-    /// Decisions from here on: a time as 2026-11-20T10:00:00Z, or how long ago as 24h
+    /// Decisions from here on: a time as 2026-11-20T10:00:00Z or @MILLISECONDS, or how long ago as 24h
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
     /// Decisions before this

@@ -5,11 +5,15 @@ use crate::failure::Failure;
 use crate::untrusted::Untrusted;
 use jiff::{SignedDuration, Timestamp};
 
-/// `2026-11-20T10:00:00Z`, with any offset, or how long ago: `24h`, `90m`, `3d`. In milliseconds since the Unix epoch.
+/// `2026-11-20T10:00:00Z`, with any offset, or how long ago: `24h`, `90m`, `3d`, or `@` and milliseconds since the Unix
+/// epoch, as records have them. In those.
 ///
 /// # Errors
 /// It is neither.
 pub fn parse(given: &str, now_ms: u64) -> Result<u64, Failure> {
+    if let Some(exact) = given.strip_prefix('@').and_then(|ms| ms.parse().ok()) {
+        return Ok(exact);
+    }
     if let Some(ago) = ago(given) {
         return Ok(now_ms.saturating_sub(ago));
     }
@@ -50,6 +54,7 @@ mod tests {
         for (given, ms) in [
             ("1970-01-01T00:00:01Z", 1_000),
             ("1970-01-01T01:00:01+01:00", 1_000),
+            ("@1700000000123", 1_700_000_000_123),
             ("24h", now - 86_400_000),
             ("1d", now - 86_400_000),
             ("90m", now - 5_400_000),

@@ -324,6 +324,46 @@ agent "bot" {
     );
 }
 
+/// What the calls before add up to is then the snapshot's, and a record says that it is the daemon's.
+#[test]
+fn a_replay_of_the_last_calls_begins_at_a_snapshot_and_decides_the_same() {
+    let policy = r#"
+agent "bot" {
+  default deny
+  permit pay if session.count(pay) < 200
+}
+"#;
+    let mut world = World::tuned(policy, &[("segment_bytes", 64 * 1024)]);
+    world.start();
+    let note = "x".repeat(500);
+    let pay = || world.govern("bot", "pay", &json!({"note": note}).to_string());
+    let snapshots = world.state("journal").join("snapshots");
+    let mut asked = 0;
+    while fs::read_dir(&snapshots).map_or(0, Iterator::count) < 2 {
+        let answer = pay();
+        assert_eq!(answer.effect, "permit", "{asked}: {answer:?}");
+        asked += 1;
+        assert!(asked < 190, "no snapshot was written");
+    }
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    let since = format!("@{}", since.as_millis());
+    for n in asked..205 {
+        assert_eq!(pay().effect, if n < 200 { "permit" } else { "deny" }, "{n}");
+    }
+    let (code, table) = replayed(&world, &["--since", &since]);
+    assert_eq!(code, Some(0), "{table}");
+    assert_eq!(table["same"], 205 - asked, "{table}");
+    assert!(table["begins_with"].as_u64().unwrap() > 0, "{table}");
+    let (code, whole) = replayed(&world, &[]);
+    assert_eq!(
+        (code, &whole["same"], &whole["begins_with"]),
+        (Some(0), &205.into(), &0.into()),
+        "{whole}"
+    );
+}
+
 fn replayed(world: &World, more: &[&str]) -> (Option<i32>, Value) {
     let args = [&["audit", "replay", "--format", "json"], more].concat();
     let output = world.faramesh(&args);

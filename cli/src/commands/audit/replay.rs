@@ -15,11 +15,14 @@ use crate::replay::{Again, Replay, Replayed, Verdict};
 use crate::stack;
 use crate::untrusted::Untrusted;
 use faramesh_core::policy::Policy;
-use faramesh_core::record::{DecisionView, RecordView};
+use faramesh_core::record::{self, BodyView, DecisionView, LogEvent, RecordView};
+use faramesh_core::state::{Snapshot, State};
+use faramesh_daemon::journal::snapshots;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Changed calls that people are shown.
@@ -44,6 +47,8 @@ pub struct Asked {
 /// What came out.
 #[derive(Debug, Default)]
 pub struct Table {
+    /// The record that it begins with: those before it were removed, or came before what was asked for.
+    pub begins_with: u64,
     /// Decisions that were put to a policy again.
     pub replayed: u64,
     /// Decided as it was, in the same words.
@@ -63,6 +68,7 @@ pub struct Table {
 #[derive(Debug, Serialize)]
 struct Printed<'a> {
     policy: Option<String>,
+    begins_with: u64,
     replayed: u64,
     same: u64,
     other_words: &'a BTreeMap<String, u64>,
@@ -149,8 +155,15 @@ pub fn replay(layout: &Layout, asked: &Asked, output: &Output) -> Result<Table, 
     let progress = progress(&segments, output);
     let mut policies = Policies::default();
     let mut table = Table::default();
+    let beginning = beginning(dir, &segments, asked);
+    let mut vouched_for = beginning.is_none();
     let mut replay = Replay::default();
-    for segment in &segments {
+    if let Some(beginning) = &beginning {
+        table.begins_with = beginning.size;
+        replay = Replay::from(beginning.state.clone());
+    }
+    let first = table.begins_with;
+    for segment in segments.iter().filter(|segment| segment.first >= first) {
         if segment.first != replay.next_seq() {
             return Err(Failure::data(format!(
                 "record {} is not there: what was recorded before `{}` cannot be decided again",
@@ -163,6 +176,9 @@ pub fn replay(layout: &Layout, asked: &Asked, output: &Output) -> Result<Table, 
         let mut unfit = None;
         // A frame that is not whole yet ends the last segment while the daemon writes.
         let _ = journal::records(segment.first, &bytes, |_, stored| {
+            vouched_for |= beginning
+                .as_ref()
+                .is_some_and(|beginning| beginning.is_named_by(stored.record));
             let policy = |view: &RecordView, decision: &DecisionView| {
                 if !asked.covers(view) {
                     return Ok(None);
@@ -188,7 +204,71 @@ pub fn replay(layout: &Layout, asked: &Asked, output: &Output) -> Result<Table, 
         progress.inc(bytes.len() as u64);
     }
     progress.finish_and_clear();
-    Ok(table)
+    match vouched_for {
+        true => Ok(table),
+        // What the calls before it came to would be anybody's word.
+        false => Err(Failure::data(format!(
+            "no record says that the snapshot of the first {} records is the daemon's",
+            table.begins_with
+        ))
+        .next("run `faramesh audit verify`")),
+    }
+}
+
+/// A snapshot to begin at.
+struct Beginning {
+    size: u64,
+    digest: [u8; 32],
+    state: State,
+}
+
+impl Beginning {
+    /// Whether a record is the one that gives this snapshot's digest.
+    fn is_named_by(&self, record: &[u8]) -> bool {
+        // Cheap for all others: the kind stands in the record's first hundred bytes.
+        let head = record.get(..128.min(record.len())).unwrap_or_default();
+        let kind = b"\"kind\":\"snapshot\"";
+        head.windows(kind.len()).any(|at| at == kind)
+            && record::decode(record).is_ok_and(|view| {
+                let BodyView::Log(LogEvent::Snapshot(snapshot)) = view.body else {
+                    return false;
+                };
+                (snapshot.size, snapshot.digest) == (self.size, self.digest)
+            })
+    }
+}
+
+/// Where to begin: at the newest snapshot of everything before what is asked for; where records were removed, at the
+/// oldest behind them; else before the first record. One that cannot be read is passed over, as a start does.
+fn beginning(dir: &Path, segments: &[journal::SegmentFile], asked: &Asked) -> Option<Beginning> {
+    let sizes = snapshots::list(dir).ok()?;
+    let begins = |size: &u64| segments.iter().any(|segment| segment.first == *size);
+    let open = |size: u64| {
+        let bytes = snapshots::read(dir, size).ok()?;
+        let snapshot = Snapshot::decode(&bytes).ok()?;
+        Some((snapshot, Snapshot::digest(&bytes)))
+    };
+    let mut oldest = None;
+    for size in sizes.into_iter().filter(begins).rev() {
+        let Some((snapshot, digest)) = open(size) else {
+            continue;
+        };
+        let is_before = |since| {
+            let last = snapshot.point.last.as_ref();
+            last.is_some_and(|(time, _)| time.wall_ms < since)
+        };
+        let enough = asked.since_ms.is_some_and(is_before);
+        oldest = Some(Beginning {
+            size,
+            digest,
+            state: snapshot.point.state,
+        });
+        if enough {
+            return oldest;
+        }
+    }
+    let removed = segments.first().is_some_and(|segment| segment.first > 0);
+    oldest.filter(|_| removed)
 }
 
 impl Asked {
@@ -268,6 +348,7 @@ impl Table {
         });
         Printed {
             policy: policy.map(|policy| digest_text(policy.digest())),
+            begins_with: self.begins_with,
             replayed: self.replayed,
             same: self.same,
             other_words: &self.other_words,
@@ -314,6 +395,9 @@ fn people(table: &Table, is_other: bool, output: &Output) {
         },
         output.paint(paint, &word)
     ));
+    if table.begins_with > 0 {
+        output.line(format!("  begins with record {}", table.begins_with));
+    }
     print(table, output);
 }
 
