@@ -15,6 +15,7 @@ pub mod identity;
 pub mod json;
 pub mod pipeline;
 pub mod policy;
+pub mod proof;
 pub mod receipt;
 pub mod record;
 pub mod recover;
