@@ -495,6 +495,21 @@ pub enum AuditCommand {
     /// Print one record with everything that lies beside it
     #[command(after_help = "Example:\n  faramesh audit show 17")]
     Show(ShowArgs),
+    /// Write a file that proves one record, or that the log only grew, to somebody without the journal
+    ///
+    /// The file holds the record, its place in the tree and the signed checkpoint; arguments and reasons only with
+    /// --with-detail. `audit verify-proof` checks it with the public key alone.
+    #[command(
+        after_help = "Example:\n  faramesh audit prove 17 --out refund.tlog-proof\n  faramesh audit prove --since yesterday.note"
+    )]
+    Prove(ProveArgs),
+    /// Check a proof file with a public key, without the journal
+    ///
+    /// Exits 0 where it is proven, 1 where the file proves nothing, 2 where fewer witnesses signed than were asked for.
+    #[command(
+        after_help = "Example:\n  faramesh audit verify-proof refund.tlog-proof --key log.pub"
+    )]
+    VerifyProof(VerifyProofArgs),
     /// Decide recorded calls again: by the policies of their time, or with --policy by another one
     ///
     /// By the policies of their time it exits 0 where every decision is the same, 1 where some is not, 2 where some
@@ -626,6 +641,48 @@ pub enum ExportEffect {
     Defer,
     /// What was denied
     Deny,
+}
+
+/// See [`AuditCommand::Prove`].
+#[derive(Debug, Args)]
+pub struct ProveArgs {
+    /// The record's number, counted from 0
+    #[arg(required_unless_present = "since")]
+    pub seq: Option<u64>,
+    /// Instead of a record: that the log continues this checkpoint, which you kept
+    #[arg(long, value_name = "NOTE", conflicts_with_all = ["seq", "with_detail"])]
+    pub since: Option<PathBuf>,
+    /// Where the proof goes; default: stdout
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Show what lies beside the record too: arguments, reasons, and the salts that the record's hashes were made with
+    #[arg(long)]
+    pub with_detail: bool,
+    /// Prove against this checkpoint, such as one that witnesses signed; default: the journal's newest
+    #[arg(long, value_name = "NOTE")]
+    pub checkpoint: Option<PathBuf>,
+    /// A journal's directory; default: the stack's own
+    #[arg(long, value_name = "JOURNAL")]
+    pub journal: Option<PathBuf>,
+    /// The public log key that the proof is checked with before it leaves; default for the stack's own journal: log.pub
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+}
+
+/// See [`AuditCommand::VerifyProof`].
+#[derive(Debug, Args)]
+pub struct VerifyProofArgs {
+    /// The proof
+    pub file: PathBuf,
+    /// The public log key to trust; default: the stack's own log.pub
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// Public keys of witnesses, one a line: who of them signed the checkpoint
+    #[arg(long, value_name = "FILE")]
+    pub witness: Option<PathBuf>,
+    /// How many of these witnesses must have signed
+    #[arg(long, value_name = "K", default_value_t = 1, requires = "witness")]
+    pub quorum: usize,
 }
 
 /// See [`Command::Completions`].

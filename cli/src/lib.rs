@@ -12,6 +12,7 @@ pub mod failure;
 pub mod layout;
 
 pub mod journal;
+pub mod proofs;
 
 pub mod files;
 pub mod names;

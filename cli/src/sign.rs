@@ -145,6 +145,22 @@ pub fn public_key(path: &Path) -> Result<Option<PublicKey>, Failure> {
     })
 }
 
+/// Reads the origin key of a log: the first line of a `log.pub`, or a file of that line alone. `None` where there is no
+/// file.
+///
+/// # Errors
+/// It is not one.
+pub fn origin_key(path: &Path) -> Result<Option<PublicKey>, Failure> {
+    let Some(text) = files::read_text(path, VKEY_BYTES_MAX)? else {
+        return Ok(None);
+    };
+    let line = text.lines().next().unwrap_or_default();
+    PublicKey::parse_vkey(line).map(Some).map_err(|e| {
+        Failure::configuration(format!("`{}` is not a log's key: {e}", path.display()))
+            .next("its first line is name+id+key, as in log.pub")
+    })
+}
+
 /// Root's when enforced; whoever runs the command in development.
 pub fn root_when_enforced(layout: &Layout) -> Owner {
     layout

@@ -74,6 +74,8 @@ pub fn run(cli: Cli, output: &Output) -> Result<u8, Failure> {
             AuditCommand::Verify(args) => audit::verify::run(global, &args, output),
             AuditCommand::Tail(args) => audit::tail::run(global, &args, output),
             AuditCommand::Show(args) => audit::show::run(global, &args, output),
+            AuditCommand::Prove(args) => audit::prove::prove(global, &args, output),
+            AuditCommand::VerifyProof(args) => audit::prove::verify_proof(global, &args, output),
             AuditCommand::Replay(args) => audit::replay::run(global, &args, output),
             AuditCommand::Export(args) => audit::export::run(global, &args, output),
         },

@@ -7,6 +7,8 @@ pub mod tail;
 
 pub mod show;
 
+pub mod prove;
+
 pub mod replay;
 
 pub mod export;

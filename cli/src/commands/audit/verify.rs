@@ -133,7 +133,7 @@ fn head(file: &Path, key: Option<&PublicKey>) -> Result<Head, Failure> {
 
 /// A note as it was before somebody copied it from this command's own output: without the margin, and with exactly one
 /// line break at its end. No line of a note begins or ends with a space, so nothing that is signed is touched.
-fn as_kept(note: Vec<u8>) -> Vec<u8> {
+pub(super) fn as_kept(note: Vec<u8>) -> Vec<u8> {
     let Ok(text) = std::str::from_utf8(&note) else {
         return note;
     };
