@@ -487,7 +487,9 @@ pub enum AuditCommand {
     /// Prove the journal: self-consistent, extends a head that you trusted, externally attested
     ///
     /// Exits 0 where it holds, 1 where it is broken, 2 where it cannot tell because no key is pinned.
-    #[command(after_help = "Example:\n  faramesh audit verify --key log.pub --head yesterday.note")]
+    #[command(
+        after_help = "Example:\n  faramesh audit verify --key log.pub --head yesterday.note\n  faramesh audit verify --from-start --every-signature"
+    )]
     Verify(VerifyArgs),
     /// Print the last records, and with --follow those to come
     #[command(after_help = "Example:\n  faramesh audit tail -n 20 --follow")]
@@ -558,6 +560,24 @@ pub struct VerifyArgs {
     /// A checkpoint that you trusted before: the journal must extend it
     #[arg(long, value_name = "NOTE")]
     pub head: Option<PathBuf>,
+    /// Check the signature of every checkpoint, not only of those that end a segment or an epoch
+    #[arg(long)]
+    pub every_signature: bool,
+    /// Read everything again, not only what is new since the last verification that held
+    #[arg(long)]
+    pub from_start: bool,
+    /// Where the last verification is remembered; default: $XDG_STATE_HOME/faramesh/verified
+    #[arg(long, value_name = "DIR")]
+    pub memory: Option<PathBuf>,
+    /// Witnesses' public keys, one a line: whose word counts as attestation
+    #[arg(long, value_name = "FILE")]
+    pub witness: Option<PathBuf>,
+    /// How many of them it needs
+    #[arg(long, value_name = "K", default_value_t = 1, requires = "witness")]
+    pub quorum: usize,
+    /// Checkpoints that witnesses signed, kept elsewhere (a note, or an anchor file): the journal must hold them
+    #[arg(long, value_name = "NOTE", requires = "witness")]
+    pub attested: Vec<PathBuf>,
 }
 
 /// See [`AuditCommand::Tail`].

@@ -81,6 +81,7 @@ impl Host {
             .args(args)
             .arg("--dir")
             .arg(&self.dir)
+            .env("XDG_STATE_HOME", self.temp.path().join("auditor"))
             .stdin(Stdio::null());
         command
     }

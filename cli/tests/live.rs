@@ -11,6 +11,8 @@ mod common;
 use common::{Daemon, POLICY, POLICY_2, World, need_siblings};
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Stdio;
 
 fn started(policy: &str) -> (World, Daemon) {
@@ -333,11 +335,75 @@ fn verify_holds_breaks_and_cannot_tell() {
         + 1;
     bytes[at] = b'P';
     fs::write(&segment, bytes).unwrap();
+    // It lies below what was verified before, and that is not read again.
     world
         .faramesh(&["audit", "verify"])
+        .exits(0)
+        .says(&["not read again", "--from-start"]);
+    world
+        .faramesh(&["audit", "verify", "--from-start"])
         .exits(1)
         .says(&["BROKEN", "record", "at byte"]);
     world.faramesh(&with_head).exits(1);
+}
+
+#[test]
+fn the_second_verification_reads_what_is_new_and_holds_the_journal_to_the_first() {
+    let (world, daemon) = started(POLICY);
+    world.faramesh(&PERMITTED).exits(0);
+    let json = ["audit", "verify", "--format", "json"];
+    let first = world.faramesh(&json).exits(0).json();
+    assert_eq!(first["not_read_again"], serde_json::Value::Null);
+    assert_eq!(first["extends_trusted"], "not asked");
+    let journal = world.state("journal");
+    let old = world.dir.join("old");
+    copy(&journal, &old);
+    world.faramesh(&PERMITTED).exits(0);
+    let second = world.faramesh(&json).exits(0).json();
+    assert_eq!(second["not_read_again"]["records"], first["signed"]);
+    assert_eq!(second["extends_trusted"], "yes");
+    assert!(second["records"].as_u64() > first["records"].as_u64());
+    let memory = world.dir.join("auditor/faramesh/verified");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let file = fs::read_dir(&memory)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    assert_eq!((mode(&memory), mode(&file)), (0o700, 0o600));
+    world.faramesh(&["stop"]).exits(0);
+    daemon.ended().exits(0);
+    // An old copy in the journal's place agrees with itself, and lacks what was seen.
+    fs::remove_dir_all(&journal).unwrap();
+    copy(&old, &journal);
+    let rolled_back = world.faramesh(&json).exits(1).json();
+    assert_eq!(rolled_back["self_consistent"], "yes");
+    assert_eq!(rolled_back["extends_trusted"], "no");
+    // So does no journal at all.
+    fs::remove_dir_all(&journal).unwrap();
+    let gone = world.faramesh(&json).exits(1).json();
+    assert_eq!(gone["extends_trusted"], "no");
+    // What is remembered is not believed where somebody changed it.
+    copy(&old, &journal);
+    let mut bytes = fs::read(&file).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    world
+        .faramesh(&json)
+        .exits(65)
+        .says(&["what was remembered in", "checksum"]);
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+        }
+    }
 }
 
 #[test]

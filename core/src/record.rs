@@ -17,7 +17,7 @@ use crate::decimal::Decimal;
 use crate::decision::{Code, Decision, Effect, Input};
 use crate::state::Effects;
 use crate::tree::Hash;
-use canon::{Reader, Writer};
+use canon::{HeaderRef, Reader, Writer};
 
 pub use events::{Attestation, Epoch, Erasure, Gap, LogEvent, Removal, Snapshot};
 
@@ -814,6 +814,36 @@ pub struct DecisionView {
 /// # Errors
 /// Where the bytes are anything else.
 pub fn decode(record: &[u8]) -> Result<RecordView, Malformed> {
+    let skimmed = skim(record)?;
+    let body = match skimmed.body {
+        Skimmed::Decision(decision) => BodyView::Decision(Box::new(decision.into_owned())),
+        Skimmed::Other(body) => body,
+    };
+    Ok(RecordView {
+        header: skimmed.header.into_owned(),
+        body,
+    })
+}
+
+/// A record as [`decode`] reads it, without copying what decisions say: they are nearly all that a journal holds.
+pub(crate) struct SkimmedRecord<'a> {
+    /// The chain's and the clock's part.
+    pub(crate) header: HeaderRef<'a>,
+    /// What happened.
+    pub(crate) body: Skimmed<'a>,
+}
+
+/// See [`SkimmedRecord`].
+pub(crate) enum Skimmed<'a> {
+    Decision(DecisionRef<'a>),
+    Other(BodyView),
+}
+
+/// Reads a record as [`decode`] does, and accepts exactly the same.
+///
+/// # Errors
+/// Where the bytes are anything else than [`encode`] writes.
+pub(crate) fn skim(record: &[u8]) -> Result<SkimmedRecord<'_>, Malformed> {
     if record.len() > RECORD_BYTES_MAX {
         return Err(Malformed {
             at: 0,
@@ -824,16 +854,27 @@ pub fn decode(record: &[u8]) -> Result<RecordView, Malformed> {
         at: e.valid_up_to(),
         why: "not UTF-8",
     })?;
-    let mut r = Reader::record(text, find_kind(text)?);
-    let body = match find_kind(text)? {
-        "decision" => BodyView::Decision(Box::new(decode_decision(&mut r)?)),
-        "start" => BodyView::Start(decode_start(&mut r)?),
+    let kind = find_kind(text)?;
+    let mut r = Reader::record(text, kind);
+    let body = match kind {
+        "decision" => Skimmed::Decision(decode_decision(&mut r)?),
+        kind => Skimmed::Other(decode_other(kind, &mut r)?),
+    };
+    Ok(SkimmedRecord {
+        header: r.finish()?,
+        body,
+    })
+}
+
+fn decode_other(kind: &str, r: &mut Reader<'_>) -> Result<BodyView, Malformed> {
+    let body = match kind {
+        "start" => BodyView::Start(decode_start(r)?),
         "stop" => BodyView::Stop {
             reason: r.string_of("reason")?,
         },
-        "activation" => BodyView::Activation(decode_activation(&mut r)?),
-        "outcome" => BodyView::Outcome(decode_outcome(&mut r)?),
-        "session_start" => BodyView::SessionStart(Box::new(decode_session_start(&mut r)?)),
+        "activation" => BodyView::Activation(decode_activation(r)?),
+        "outcome" => BodyView::Outcome(decode_outcome(r)?),
+        "session_start" => BodyView::SessionStart(Box::new(decode_session_start(r)?)),
         "session_end" => {
             let calls = r.uint("calls")?;
             let reason = r.string_of("reason")?;
@@ -852,15 +893,12 @@ pub fn decode(record: &[u8]) -> Result<RecordView, Malformed> {
         "clock_step" => BodyView::ClockStep {
             step_ms: r.int("step_ms")?,
         },
-        kind => match events::decode(kind, &mut r) {
+        kind => match events::decode(kind, r) {
             Some(event) => BodyView::Log(event?),
             None => return Err(r.malformed("unknown kind")),
         },
     };
-    Ok(RecordView {
-        header: r.finish()?,
-        body,
-    })
+    Ok(body)
 }
 
 /// The value of the key `kind`, so that the reader knows which keys to expect. In canonical JSON every quote within a
@@ -877,8 +915,43 @@ fn find_kind(text: &str) -> Result<&str, Malformed> {
         .ok_or(Malformed { at, why: "no kind" })
 }
 
-fn decode_decision(r: &mut Reader<'_>) -> Result<DecisionView, Malformed> {
-    let agent = r.string_of("agent")?;
+/// A decision's record, borrowed from its text. See [`DecisionView`].
+pub(crate) struct DecisionRef<'a> {
+    session: Option<Cow<'a, str>>,
+    agent: Cow<'a, str>,
+    attested: bool,
+    uid: u32,
+    door: Door,
+    tool: Cow<'a, str>,
+    effect: Effect,
+    would: Option<Effect>,
+    code: Option<Code>,
+    pub(crate) policy: Hash,
+    pub(crate) args: Hash,
+    pub(crate) detail: Hash,
+}
+
+impl DecisionRef<'_> {
+    fn into_owned(self) -> DecisionView {
+        DecisionView {
+            session: self.session.map(Into::into),
+            agent: self.agent.into_owned(),
+            attested: self.attested,
+            uid: self.uid,
+            door: self.door,
+            tool: self.tool.into_owned(),
+            effect: self.effect,
+            would: self.would,
+            code: self.code,
+            policy: self.policy,
+            args: self.args,
+            detail: self.detail,
+        }
+    }
+}
+
+fn decode_decision<'a>(r: &mut Reader<'a>) -> Result<DecisionRef<'a>, Malformed> {
+    let agent = r.str("agent")?;
     let args = r.hash("args")?;
     let attested = r.bool("attested")?;
     let code = r.optional_str("code")?;
@@ -891,12 +964,12 @@ fn decode_decision(r: &mut Reader<'_>) -> Result<DecisionView, Malformed> {
     let effect = r.str("effect")?;
     let effect = parse_effect(&effect).ok_or(r.malformed("unknown effect"))?;
     let policy = r.digest("policy")?;
-    let session = r.optional_str("session")?.map(Into::into);
-    let tool = r.string_of("tool")?;
+    let session = r.optional_str("session")?;
+    let tool = r.str("tool")?;
     let uid = r.u32("uid")?;
     let would = r.optional_str("would")?;
     let would = known(r, would, parse_effect)?;
-    Ok(DecisionView {
+    Ok(DecisionRef {
         session,
         agent,
         attested,

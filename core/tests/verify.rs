@@ -9,8 +9,8 @@ use world::{Files, Journal};
 
 fn verify(files: &Files, options: Options) -> Report {
     let mut verifier = Verifier::new(options);
-    for (first, name, bytes) in &files.0 {
-        verifier.segment(name, *first, bytes);
+    for (first, _, bytes) in &files.0 {
+        verifier.segment(*first, bytes);
     }
     verifier.finish()
 }
@@ -18,7 +18,7 @@ fn verify(files: &Files, options: Options) -> Report {
 fn pinned(journal: &Journal) -> Options {
     Options {
         key: Some(journal.public.clone()),
-        trusted: None,
+        ..Options::default()
     }
 }
 
@@ -79,8 +79,8 @@ fn without_a_pinned_key_it_cannot_tell() {
     );
     // A head that was trusted before vouches for what it covers, and for nothing after it.
     let trusting = |head| Options {
-        key: None,
-        trusted: Some(head),
+        trusted: vec![head],
+        ..Options::default()
     };
     assert_eq!(
         verify(&journal.files(), trusting(journal.head())).exit_code(),
@@ -117,7 +117,13 @@ fn every_flipped_bit_is_found() {
             files.0[segment].2[bit / 8] ^= 1 << (bit % 8);
             // Signatures are slow: with the key every eleventh, without it every one.
             let key = (bit % 11 == 0).then(|| journal.public.clone());
-            let report = verify(&files, Options { key, trusted: None });
+            let report = verify(
+                &files,
+                Options {
+                    key,
+                    ..Options::default()
+                },
+            );
             let damaged = report.findings.iter().any(|finding| {
                 finding.level >= Level::CannotTell && !finding.what.starts_with("key not pinned")
             });
@@ -157,7 +163,7 @@ fn a_truncated_journal_agrees_with_itself_and_not_with_the_head_that_was_trusted
     let alone = verify(&files, pinned(&journal));
     assert_eq!((alone.exit_code(), alone.self_consistent), (0, Answer::Yes));
     let trusting = |head| Options {
-        trusted: Some(head),
+        trusted: vec![head],
         ..pinned(&journal)
     };
     let report = verify(&files, trusting(journal.head()));
@@ -201,7 +207,7 @@ fn a_log_signed_again_with_the_stolen_key_agrees_with_itself_and_not_with_the_tr
         .add(&world::decision(Effect::Permit, 0));
     forged.add(&world::decision(Effect::Permit, 1)).note();
     let options = Options {
-        trusted: Some(journal.notes[1].2),
+        trusted: vec![journal.notes[1].2],
         ..pinned(&journal)
     };
     let report = verify(&forged.files(), options);

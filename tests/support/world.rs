@@ -199,6 +199,7 @@ impl World {
             .args(args)
             .arg("--dir")
             .arg(&self.dir)
+            .env("XDG_STATE_HOME", self.dir.join("auditor"))
             .env_remove("NO_COLOR");
         command
     }
@@ -458,13 +459,13 @@ impl World {
         Answer::of(json, inside.exit)
     }
 
-    /// `audit verify --format json`, with its exit code.
+    /// `audit verify --from-start --format json`, with its exit code: tests damage what was verified before.
     ///
     /// # Panics
     /// It is not JSON.
     #[must_use]
     pub fn verify(&self) -> (i32, Value) {
-        let output = self.faramesh(&["audit", "verify", "--format", "json"]);
+        let output = self.faramesh(&["audit", "verify", "--from-start", "--format", "json"]);
         (output.status.code().unwrap_or(-1), json(&output))
     }
 

@@ -155,6 +155,7 @@ impl World {
             .arg(&self.dir)
             .arg("--development")
             .args(args)
+            .env("XDG_STATE_HOME", self.dir.join("auditor"))
             .env_remove("NO_COLOR");
         command.stdin(Stdio::null());
         command
@@ -296,6 +297,8 @@ impl World {
 /// Runs the binary without a stack.
 pub fn faramesh(args: &[&str]) -> Answer {
     let mut command = Command::new(env!("CARGO_BIN_EXE_faramesh"));
+    // Nothing is remembered of a journal between two of these.
+    command.env_remove("XDG_STATE_HOME").env_remove("HOME");
     Answer::of(command.args(args).stdin(Stdio::null()).output().unwrap())
 }
 

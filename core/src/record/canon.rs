@@ -273,9 +273,31 @@ struct PartialHeader<'a> {
     mode: Option<RunMode>,
     prev: Hash,
     seq: u64,
-    stack: String,
+    stack: Cow<'a, str>,
     boot_ms: u64,
     wall_ms: u64,
+}
+
+/// A record's header, borrowed from its text.
+#[derive(Debug, Clone)]
+pub(crate) struct HeaderRef<'a> {
+    pub(crate) seq: u64,
+    pub(crate) prev: Hash,
+    pub(crate) stack: Cow<'a, str>,
+    pub(crate) mode: RunMode,
+    pub(crate) time: Time,
+}
+
+impl HeaderRef<'_> {
+    pub(super) fn into_owned(self) -> Header {
+        Header {
+            seq: self.seq,
+            prev: self.prev,
+            stack: self.stack.into_owned(),
+            mode: self.mode,
+            time: self.time,
+        }
+    }
 }
 
 type Read<T> = Result<T, Malformed>;
@@ -430,7 +452,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The end of a record: nothing may follow.
-    pub(super) fn finish(mut self) -> Read<Header> {
+    pub(super) fn finish(mut self) -> Read<HeaderRef<'a>> {
         self.header_before(None)?;
         self.expect("}", "an unknown or misplaced key")?;
         if self.at != self.text.len() {
@@ -445,7 +467,7 @@ impl<'a> Reader<'a> {
                 boot_ms,
                 wall_ms,
                 ..
-            }) => Ok(Header {
+            }) => Ok(HeaderRef {
                 seq,
                 prev,
                 stack,
@@ -505,7 +527,7 @@ impl<'a> Reader<'a> {
                 }
                 "prev" => header.prev = self.hash_value("\"")?,
                 "seq" => header.seq = self.digits()?,
-                "stack" => header.stack = self.string()?.into_owned(),
+                "stack" => header.stack = self.string()?,
                 "v" => {
                     if self.digits()? != VERSION {
                         return Err(self.malformed("unknown version"));
