@@ -18,7 +18,7 @@ test:            ## what CI runs: every test that this machine can run
 	bash tests/run.sh
 
 test-all:        ## the long suites too, lints and licences
-	FARAMESH_TEST_LONG=1 bash tests/run.sh
+	FARAMESH_TEST_LONG=1 FARAMESH_SIM_SEEDS=$${FARAMESH_SIM_SEEDS:-10000} bash tests/run.sh
 	$(MAKE) lint deny tcb
 
 lint:            ## clippy with our reasons, formatting, units

@@ -36,6 +36,9 @@ packages() { # Debian packages that the tests call, where root may install them
   need cc gcc
   need git git
   need setpriv util-linux
+  # A small file system on a loop device, to be full.
+  need /usr/sbin/mkfs.ext4 e2fsprogs
+  need mount mount
   # A real systemd is booted with them; only root can.
   need /lib/systemd/systemd systemd
   need systemd-analyze systemd

@@ -67,6 +67,27 @@ fn every_permit_that_was_answered_is_there_when_the_signer_is_killed_amid_calls(
     }
 }
 
+/// The parent starts both again, and each time the signer goes in another phase of the daemon's start.
+#[test]
+fn a_signer_that_is_killed_while_the_daemon_starts_is_followed_by_one_beside_which_it_serves() {
+    let mut world = World::development(&development_policy());
+    let permits = permits_until_it_breaks(&world, 20, |world| world.kill(world.daemon_pid()));
+    let mut gone = 0;
+    for _ in 0..3 {
+        // Whichever is first: the daemon that starts, or we.
+        let signer = world.signer_pid();
+        world.kill(signer);
+        gone = signer;
+        world.until("another signer", || {
+            world.has_signer() && world.signer_pid() != gone
+        });
+    }
+    assert_ne!(gone, 0);
+    world.wait_ready();
+    every_permit_is_there(&world, &permits);
+    assert_eq!(world.govern("bot", "crm/lookup", "{}").effect, "permit");
+}
+
 #[test]
 fn no_answer_leaves_while_the_signer_stands_still_and_a_drain_refuses_new_calls_meanwhile() {
     let mut world = World::development(&development_policy());

@@ -1,5 +1,5 @@
 //! What goes wrong around the daemon, on stacks of their own with the real processes: tampered policies, an apply that
-//! dies, hostile clients, a signer that stands still, a full disk.
+//! dies, hostile clients, a signer that stands still, a full disk, a disk that fails, processes that are killed anywhere.
 //!
 //! Waiting is for events (a reply, an end of file, a state that stays), never for time to pass.
 #![allow(
@@ -15,6 +15,7 @@ mod activation;
 mod clients;
 mod crashes;
 mod full_disk;
+mod preload;
 
 use faramesh_proto::v1::admin_client::AdminClient;
 use faramesh_proto::v1::agent_client::AgentClient;

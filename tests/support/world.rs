@@ -351,20 +351,27 @@ impl World {
         i32::try_from(self.status()["pid"].as_u64().expect("a pid in status")).expect("a pid")
     }
 
+    /// Whether a signer runs.
+    #[must_use]
+    pub fn has_signer(&self) -> bool {
+        self.signer().is_some()
+    }
+
     /// The signer's process: the other child of the daemon's parent.
     ///
     /// # Panics
     /// There is none.
     #[must_use]
     pub fn signer_pid(&self) -> i32 {
-        let parent = self.serve.as_ref().expect("it was started").id();
-        children(parent)
-            .into_iter()
-            .find(|pid| {
-                std::fs::read_to_string(format!("/proc/{pid}/comm"))
-                    .is_ok_and(|comm| comm.trim() == "faramesh-signer")
-            })
-            .expect("a signer")
+        self.signer().expect("a signer")
+    }
+
+    fn signer(&self) -> Option<i32> {
+        let parent = self.serve.as_ref()?.id();
+        children(parent).into_iter().find(|pid| {
+            std::fs::read_to_string(format!("/proc/{pid}/comm"))
+                .is_ok_and(|comm| comm.trim() == "faramesh-signer")
+        })
     }
 
     /// `kill -9` of one of our own processes.

@@ -24,6 +24,7 @@ use crate::config::{AgentUser, Config, Limits, Mode};
 use crate::engine::{Answer, Engine, Lane, Opened, Ports, Refusal};
 use crate::journal::segment::{self, Files, JournalDir};
 use crate::journal::signer_client::SignerClient;
+use crate::journal::snapshots;
 use crate::journal::{Committed, Committer, Durable};
 use crate::sequencer::{Event, Salts, Sequencer, Served};
 use disk::{Disk, Unsynced};
@@ -36,8 +37,8 @@ use faramesh_core::frame::{self, Frame, Frames, Item};
 use faramesh_core::identity::{Caller, attest};
 use faramesh_core::policy::artifact::{self, AgentPolicy, Artifact, Rule, RuleEffect, Runtime};
 use faramesh_core::receipt::Receipt;
-use faramesh_core::record::{self, Body, Door, Outcome, Time};
-use faramesh_core::state::{Beside, State};
+use faramesh_core::record::{self, Body, Door, LogEvent, Outcome, Time};
+use faramesh_core::state::{Beside, Snapshot, State};
 use faramesh_core::tree::{Hash, leaf_hash};
 use faramesh_core::verify::{self, Options, Verifier};
 use signer::Signer;
@@ -103,6 +104,8 @@ struct Twin {
     refused: u64,
     /// Torn batches that a person cut.
     mended: u64,
+    /// Snapshots that were written and recorded.
+    snapshots: u64,
 }
 
 /// How a daemon came to its end.
@@ -428,6 +431,50 @@ impl Machine {
         panic!("the daemon goes round in circles");
     }
 
+    /// The upkeep thread's snapshot, where one is due: written whole and recorded, or torn and never recorded.
+    fn snapshot(&mut self, torn_at: Option<usize>) {
+        let Some(daemon) = self.daemon.as_mut().filter(|daemon| !daemon.ended) else {
+            return;
+        };
+        let due = &daemon.committer.upkeep.due;
+        let Some(snapshot) = due.take() else {
+            return;
+        };
+        let dir = &self.config.journal_dir;
+        let bytes = snapshot.encode().unwrap();
+        let size = snapshot.point.frontier.size();
+        let whole = torn_at.is_none_or(|at| at >= bytes.len());
+        std::fs::create_dir_all(dir.join(snapshots::DIRECTORY)).unwrap();
+        let kept = torn_at.unwrap_or(bytes.len()).min(bytes.len());
+        std::fs::write(snapshots::path(dir, size), &bytes[..kept]).unwrap();
+        if whole {
+            let digest = Snapshot::digest(&bytes);
+            let body = Body::Log(LogEvent::Snapshot(record::Snapshot { size, digest }));
+            let queued = daemon.sequencer.shared.desk().event(Event::Append(body));
+            daemon.waiting.extend(queued);
+            self.twin.snapshots += 1;
+        }
+    }
+
+    /// Snapshots may be damaged in any way: a start passes them over.
+    fn damage_snapshots(&self, dice: &mut Dice) {
+        let dir = &self.config.journal_dir;
+        for size in snapshots::list(dir).unwrap() {
+            let path = snapshots::path(dir, size);
+            let mut bytes = std::fs::read(&path).unwrap();
+            match dice.below(6) {
+                0 => std::fs::remove_file(&path).unwrap(),
+                1 => std::fs::write(&path, &bytes[..dice.below(bytes.len())]).unwrap(),
+                2 if !bytes.is_empty() => {
+                    let at = dice.below(bytes.len());
+                    bytes[at] ^= 1;
+                    std::fs::write(&path, bytes).unwrap();
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// A clean stop.
     ///
     /// # Errors
@@ -450,6 +497,9 @@ impl Machine {
     fn lose_power(&mut self, unsynced: Unsynced, dice: &mut Dice) {
         self.daemon = None;
         self.disk.lose_power(unsynced, dice);
+        if unsynced == Unsynced::Any {
+            self.damage_snapshots(dice);
+        }
         let keep = match unsynced {
             Unsynced::Lost => false,
             Unsynced::Kept => true,
@@ -557,7 +607,7 @@ impl Machine {
             ..Options::default()
         });
         for (name, bytes) in &files {
-            verifier.segment(name, first_of(name), bytes);
+            verifier.segment(first_of(name), bytes);
         }
         let report = verifier.finish();
         assert_eq!(

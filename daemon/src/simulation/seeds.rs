@@ -4,7 +4,7 @@
 
 use super::disk::Unsynced;
 use super::steps::{Dice, Fault};
-use super::{End, Machine, SEGMENT_BYTES};
+use super::{End, Machine, SEGMENT_BYTES, Twin};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Seeds where nobody says how many: seconds.
@@ -16,18 +16,32 @@ const EVENTS: usize = 40;
 #[test]
 fn whatever_happens_what_was_answered_stays_and_the_daemon_serves_again() {
     if let Ok(seed) = std::env::var("FARAMESH_SEED") {
-        return run(seed.parse().unwrap());
+        return drop(run(seed.parse().unwrap()));
     }
     let seeds = std::env::var("FARAMESH_SIM_SEEDS").map_or(SEEDS, |count| count.parse().unwrap());
+    let mut all = Twin::default();
     for seed in 0..seeds {
-        if let Err(failure) = catch_unwind(AssertUnwindSafe(|| run(seed))) {
-            eprintln!("replay with FARAMESH_SEED={seed}");
-            resume_unwind(failure);
+        match catch_unwind(AssertUnwindSafe(|| run(seed))) {
+            Ok(twin) => all.add(&twin),
+            Err(failure) => {
+                eprintln!("replay with FARAMESH_SEED={seed}");
+                resume_unwind(failure);
+            }
         }
+    }
+    println!("{seeds} seeds: {all:?}");
+    // Chance that meets nothing proves nothing.
+    for (met, each) in [
+        (all.answered, 50),
+        (all.refused, 1),
+        (all.snapshots, 1),
+        (all.records.len() as u64, 100),
+    ] {
+        assert!(met >= each * seeds, "{met} in {seeds} seeds");
     }
 }
 
-fn run(seed: u64) {
+fn run(seed: u64) -> Twin {
     let mut dice = Dice::of(seed);
     let mut machine = Machine::new();
     for _ in 0..LIVES {
@@ -41,6 +55,7 @@ fn run(seed: u64) {
     }
     machine.must_serve();
     machine.stop().unwrap();
+    machine.twin
 }
 
 /// Starts, some of which fail; the last one must not.
@@ -87,7 +102,11 @@ fn live(machine: &mut Machine, dice: &mut Dice) -> Result<(), End> {
         6..=9 => drop(machine.serve()),
         10..=12 => machine.commit()?,
         13 => machine.prepare()?,
-        14 => machine.signer.persist(),
+        14 if dice.one_in(2) => machine.signer.persist(),
+        14 => {
+            let torn = dice.one_in(6).then(|| dice.below(2_000));
+            machine.snapshot(torn);
+        }
         15 => {
             machine.clock.advance(dice.next() % 5_000);
             if dice.one_in(3) {
@@ -128,6 +147,31 @@ fn die(machine: &mut Machine, dice: &mut Dice) {
         _ => {}
     }
     machine.kill_daemon();
+}
+
+impl Twin {
+    fn add(&mut self, other: &Twin) {
+        self.records
+            .extend(other.records.iter().map(|_| Vec::new()));
+        self.answered += other.answered;
+        self.refused += other.refused;
+        self.mended += other.mended;
+        self.snapshots += other.snapshots;
+    }
+}
+
+impl std::fmt::Debug for Twin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} records, {} calls answered, {} refused, {} snapshots, {} torn batches cut by hand",
+            self.records.len(),
+            self.answered,
+            self.refused,
+            self.snapshots,
+            self.mended
+        )
+    }
 }
 
 impl Machine {

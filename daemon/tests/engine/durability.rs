@@ -324,6 +324,8 @@ async fn a_call_larger_than_a_segment_is_refused_and_the_next_is_served() {
 async fn a_full_disk_refuses_every_call_until_there_is_space_and_loses_nothing() {
     let world = World::new();
     let engine = world.start().await;
+    // The first segment is in use; with the second one prepared, a batch of one call each fits more than fifty times.
+    world.disk.prepared(2).await;
     world.disk.full(true);
     let mut answered = 0;
     let refusal = loop {
@@ -336,6 +338,7 @@ async fn a_full_disk_refuses_every_call_until_there_is_space_and_loses_nothing()
         }
     };
     assert_eq!(refusal.code, Code::JournalUnavailable);
+    assert!(answered > 50, "{answered} calls before the disk was full");
     assert_eq!(
         engine.status().refusing.unwrap().code,
         Code::JournalUnavailable

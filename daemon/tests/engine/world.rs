@@ -485,6 +485,9 @@ struct Plan {
     fault: Mutex<Option<(usize, Fault)>>,
     full: Mutex<bool>,
     reached: tokio::sync::Notify,
+    /// Segments that were prepared.
+    prepared: Mutex<usize>,
+    prepared_another: tokio::sync::Notify,
 }
 
 impl FaultyDisk {
@@ -520,6 +523,13 @@ impl FaultyDisk {
         self.plan.reached.notified().await;
     }
 
+    /// Returns once so many segments were prepared.
+    pub(crate) async fn prepared(&self, count: usize) {
+        while *self.plan.prepared.lock().unwrap() < count {
+            self.plan.prepared_another.notified().await;
+        }
+    }
+
     /// From now on there is no space (or again some) for a segment.
     pub(crate) fn full(&self, full: bool) {
         *self.plan.full.lock().unwrap() = full;
@@ -535,7 +545,10 @@ impl Disk for Process {
         if *self.disk.plan.full.lock().unwrap() {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.disk.inner.prepare(bytes)
+        self.disk.inner.prepare(bytes)?;
+        *self.disk.plan.prepared.lock().unwrap() += 1;
+        self.disk.plan.prepared_another.notify_one();
+        Ok(())
     }
 
     fn install(&self, first: u64) -> io::Result<Box<dyn SegmentFile>> {
