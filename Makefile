@@ -1,5 +1,5 @@
 # One word a check. CI runs `make test` and nothing else.
-.PHONY: help build release demo test test-all lint fmt bench fuzz deny tcb man install uninstall
+.PHONY: help build index release demo test test-all lint fmt bench fuzz deny tcb man install uninstall
 
 PREFIX ?= /usr
 PROGRAMS = faramesh farameshd faramesh-signer faramesh-agent
@@ -8,8 +8,11 @@ UNITS = faramesh@.service faramesh-signer@.service faramesh-signer@.socket faram
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
 
-build:           ## every binary, into target/debug
-	cargo build --workspace --locked
+build:           ## every binary but the index, into target/debug
+	cargo build --locked
+
+index:           ## the index, into target/release; needs a C++ compiler and libclang, and ten minutes the first time
+	cargo build --release --locked -p faramesh-index
 
 demo:            ## the main job on real input: a LangGraph agent, its tools, and attacks from inside it
 	bash examples/support-bot/demo.sh
@@ -23,7 +26,7 @@ test-all:        ## the long suites too, lints and licences
 
 lint:            ## clippy with our reasons, formatting, units
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --all-targets --locked -- -D warnings
 
 fmt:             ## format everything
 	cargo fmt --all
@@ -53,6 +56,7 @@ install:         ## binaries, units, users, manual (as root, after make release)
 	install -m 0644 -t $(DESTDIR)/etc/systemd/system $(addprefix systemd/,$(UNITS))
 	install -D -m 0644 systemd/sysusers.d/faramesh.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/faramesh.conf
 	install -D -m 0644 systemd/tmpfiles.d/faramesh.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/faramesh.conf
+	if [ -x target/release/faramesh-index ]; then install -m 0755 -t $(DESTDIR)$(PREFIX)/bin target/release/faramesh-index && install -m 0644 -t $(DESTDIR)/etc/systemd/system systemd/faramesh-index@.service; fi
 	rm -rf target/man && target/release/faramesh man target/man
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 0644 -t $(DESTDIR)$(PREFIX)/share/man/man1 target/man/*.1
@@ -62,7 +66,7 @@ install:         ## binaries, units, users, manual (as root, after make release)
 	if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemd-sysusers && systemd-tmpfiles --create $(PREFIX)/lib/tmpfiles.d/faramesh.conf && systemctl daemon-reload; fi
 
 uninstall:       ## what install installed; never keys or journals
-	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(PROGRAMS)) $(addprefix $(DESTDIR)/etc/systemd/system/,$(UNITS))
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(PROGRAMS) faramesh-index) $(addprefix $(DESTDIR)/etc/systemd/system/,$(UNITS) faramesh-index@.service)
 	rm -f $(DESTDIR)$(PREFIX)/lib/sysusers.d/faramesh.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/faramesh.conf
 	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/faramesh*.1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions/faramesh
 	rm -f $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_faramesh $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/faramesh.fish

@@ -22,6 +22,7 @@ PARTS = [
 OUTSIDE = [
     ("policy-compiler", "its output is checked again by the core when it is loaded"),
     ("cli", "runs as the operator; holds the policy key while it applies"),
+    ("index", "reads the journal and nothing else; links RocksDB; what it answers is no evidence"),
 ]
 
 

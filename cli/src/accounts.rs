@@ -11,15 +11,17 @@ pub const DAEMON: &str = "faramesh";
 pub const SIGNER: &str = "faramesh-signer";
 /// The user and group under which a session's parent stays behind: not the agent's, not the daemon's.
 pub const SHIM: &str = "faramesh-shim";
+/// The user and group of what searches the journal.
+pub const INDEX: &str = "faramesh-index";
 /// Who may use the admin socket.
 pub const OPERATORS: &str = "faramesh-operators";
 /// Who may read the journal.
 pub const AUDIT: &str = "faramesh-audit";
 
 /// Every user of ours: no agent may run as one of them.
-pub const OWN_USERS: [&str; 3] = [DAEMON, SIGNER, SHIM];
+pub const OWN_USERS: [&str; 4] = [DAEMON, SIGNER, SHIM, INDEX];
 /// Every group of ours: no agent may have one of them.
-pub const OWN_GROUPS: [&str; 5] = [DAEMON, SIGNER, SHIM, OPERATORS, AUDIT];
+pub const OWN_GROUPS: [&str; 6] = [DAEMON, SIGNER, SHIM, INDEX, OPERATORS, AUDIT];
 
 /// A user that exists, with its primary group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +84,8 @@ pub fn existing_group(name: &str) -> Result<Gid, Failure> {
 }
 
 /// Makes the users and groups of Faramesh itself where they are missing. The daemon is a member of the operators'
-/// and auditors' groups, because it gives its admin socket to the one and its journal to the other.
+/// and auditors' groups, because it gives its admin socket to the one and its journal to the other; the index is an
+/// auditor.
 ///
 /// # Errors
 /// A program that makes them is missing or refuses.
@@ -94,10 +97,10 @@ pub fn ensure_own() -> Result<Made, Failure> {
     for name in OWN_USERS {
         ensure_user(name, name, &mut made)?;
     }
-    for name in [OPERATORS, AUDIT] {
-        if !members(name)?.iter().any(|m| m == DAEMON) {
-            run("usermod", &["--append", "--groups", name, DAEMON])?;
-            made.push(format!("put the user `{DAEMON}` into the group `{name}`"));
+    for (name, user) in [(OPERATORS, DAEMON), (AUDIT, DAEMON), (AUDIT, INDEX)] {
+        if !members(name)?.iter().any(|m| m == user) {
+            run("usermod", &["--append", "--groups", name, user])?;
+            made.push(format!("put the user `{user}` into the group `{name}`"));
         }
     }
     Ok(made)

@@ -81,9 +81,9 @@ pub enum Command {
     /// fixture or the policy cannot be read.
     #[command(after_help = "Example:\n  faramesh test --junit report.xml")]
     Test(TestArgs),
-    /// Explain a finding's number, or how one call would be decided
+    /// Explain a finding's number, how a recorded call was decided, or how one would be
     #[command(
-        after_help = "Example:\n  faramesh explain E0103",
+        after_help = "Example:\n  faramesh explain E0103\n  faramesh explain 17",
         args_conflicts_with_subcommands = true,
         arg_required_else_help = true,
         disable_help_subcommand = true
@@ -163,6 +163,12 @@ pub enum Command {
         disable_help_subcommand = true
     )]
     Witness(WitnessArgs),
+    /// Run the index, which answers `audit ls`, `stats` and `trace` fast
+    ///
+    /// It becomes faramesh-index: it follows the journal read-only, and what it makes of it is no evidence. Under systemd
+    /// start faramesh-index@STACK instead.
+    #[command(after_help = "Example:\n  faramesh index --dir support-bot")]
+    Index(IndexArgs),
     /// Stop the daemon after it has answered what is queued
     #[command(after_help = "Example:\n  faramesh stop --dir /srv/support-bot")]
     Stop,
@@ -240,8 +246,8 @@ pub struct TestArgs {
 /// See [`Command::Explain`].
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// The number of a finding
-    #[arg(value_name = "NUMBER")]
+    /// The number of a finding, or of a decision's record in the journal
+    #[arg(value_name = "NUMBER|SEQ")]
     pub number: Option<String>,
     /// Every number with its title
     #[arg(long, conflicts_with = "number")]
@@ -529,6 +535,111 @@ pub enum AuditCommand {
         after_help = "Example:\n  faramesh audit export --as csv --since 2026-11-01 --tool 'stripe/*' --out november.csv"
     )]
     Export(ExportArgs),
+    /// List the records that fit, a page at a time
+    #[command(
+        after_help = "Example:\n  faramesh audit ls --agent support-bot --tool 'stripe/*' --effect deny --since 24h"
+    )]
+    Ls(LsArgs),
+    /// Count records by effect, code, tool, agent and kind
+    #[command(after_help = "Example:\n  faramesh audit stats --since 7d --top 20")]
+    Stats(StatsArgs),
+    /// Print all of a session, or everything about one call
+    #[command(after_help = "Example:\n  faramesh audit trace 17")]
+    Trace(TraceArgs),
+}
+
+/// See [`AuditCommand::Ls`].
+#[derive(Debug, Args)]
+pub struct LsArgs {
+    /// Decisions for this agent, and its sessions' starts
+    #[arg(long, value_name = "NAME")]
+    pub agent: Option<String>,
+    /// Decisions about this tool, or those that a pattern names: 'stripe/*'
+    #[arg(long, value_name = "TOOL")]
+    pub tool: Option<String>,
+    /// Decisions that were answered so
+    #[arg(long, value_enum, value_name = "EFFECT")]
+    pub effect: Option<EffectWord>,
+    /// Decisions with this code, say POLICY_DENY
+    #[arg(long, value_name = "CODE")]
+    pub code: Option<String>,
+    /// Decisions and outcomes of this session, its start and its end
+    #[arg(long, value_name = "SESSION")]
+    pub session: Option<String>,
+    /// Records of this kind, say activation
+    #[arg(long, value_name = "KIND")]
+    pub kind: Option<String>,
+    /// Records from here on: a time as 2026-11-20T10:00:00Z, or how long ago as 24h
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Records before this
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// The oldest first; default: the newest
+    #[arg(long)]
+    pub oldest_first: bool,
+    /// How many
+    #[arg(short = 'n', long, value_name = "N", default_value = "50")]
+    pub lines: std::num::NonZeroUsize,
+    /// Go on here: what the page before named
+    #[arg(long, value_name = "PAGE")]
+    pub page: Option<u64>,
+    /// Read the whole journal and ask no index
+    #[arg(long)]
+    pub scan: bool,
+}
+
+/// An effect on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EffectWord {
+    /// Permitted
+    Permit,
+    /// Left to a person
+    Defer,
+    /// Denied
+    Deny,
+}
+
+/// See [`AuditCommand::Stats`].
+#[derive(Debug, Args)]
+pub struct StatsArgs {
+    /// Records from here on: a time as 2026-11-20T10:00:00Z, or how long ago as 24h
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Records before this
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// How many tools and agents, the busiest first
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub top: u32,
+    /// Read the whole journal and ask no index
+    #[arg(long)]
+    pub scan: bool,
+}
+
+/// See [`AuditCommand::Trace`].
+#[derive(Debug, Args)]
+pub struct TraceArgs {
+    /// A session, or the number of a decision or outcome
+    #[arg(value_name = "SESSION|SEQ")]
+    pub of: String,
+    /// How many records of a session
+    #[arg(short = 'n', long, value_name = "N", default_value = "1000")]
+    pub lines: std::num::NonZeroUsize,
+    /// Go on here: what the page before named
+    #[arg(long, value_name = "PAGE")]
+    pub page: Option<u64>,
+    /// Read the whole journal and ask no index
+    #[arg(long)]
+    pub scan: bool,
+}
+
+/// See [`Command::Index`].
+#[derive(Debug, Args)]
+pub struct IndexArgs {
+    /// Throw away what was made and make it anew
+    #[arg(long)]
+    pub rebuild: bool,
 }
 
 /// See [`AuditCommand::Replay`].

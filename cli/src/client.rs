@@ -1,9 +1,10 @@
 //! The daemon's sockets, from outside.
 #![forbid(unsafe_code)]
 
-use crate::failure::Failure;
+use crate::failure::{Failure, exit};
 use faramesh_proto::v1::admin_client::AdminClient;
 use faramesh_proto::v1::agent_client::AgentClient;
+use faramesh_proto::v1::index_client::IndexClient;
 use hyper_util::rt::TokioIo;
 use std::future::Future;
 use std::io::ErrorKind;
@@ -64,6 +65,22 @@ pub async fn agent(socket: &Path) -> Result<AgentClient<Channel>, NoConnection> 
     Ok(AgentClient::new(channel(socket).await?))
 }
 
+/// The index's side: only places, see `indexed`.
+///
+/// # Errors
+/// [`NoConnection`].
+pub async fn index(socket: &Path) -> Result<IndexClient<Channel>, NoConnection> {
+    match channel(socket).await {
+        Ok(channel) => Ok(IndexClient::new(channel)),
+        Err(NoConnection::Refused(failure)) if failure.exit == exit::PERMISSION => {
+            Err(NoConnection::Refused(failure.next(
+                "run the command as root, or as a member of the group `faramesh-audit`",
+            )))
+        }
+        Err(other) => Err(other),
+    }
+}
+
 async fn channel(socket: &Path) -> Result<Channel, NoConnection> {
     // Connected here and not by tonic, so that the reason is known and one command is one connection.
     let stream = UnixStream::connect(socket)
@@ -103,11 +120,22 @@ async fn channel(socket: &Path) -> Result<Channel, NoConnection> {
 pub async fn reply<T>(
     answer: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
 ) -> Result<T, Failure> {
+    reply_of("daemon", answer).await
+}
+
+/// The same of another process.
+///
+/// # Errors
+/// The same.
+pub async fn reply_of<T>(
+    who: &str,
+    answer: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T, Failure> {
     match tokio::time::timeout(REPLY_TIMEOUT, answer).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
-        Ok(Err(status)) => Err(refusal(&status)),
+        Ok(Err(status)) => Err(refusal_of(who, &status)),
         Err(_) => Err(Failure::unavailable(format!(
-            "the daemon did not answer within {} s",
+            "the {who} did not answer within {} s",
             REPLY_TIMEOUT.as_secs()
         ))),
     }
@@ -115,9 +143,13 @@ pub async fn reply<T>(
 
 /// What a transport status means for a command.
 pub fn refusal(status: &tonic::Status) -> Failure {
+    refusal_of("daemon", status)
+}
+
+fn refusal_of(who: &str, status: &tonic::Status) -> Failure {
     use tonic::Code;
     let message = format!(
-        "the daemon refused the request: {}",
+        "the {who} refused the request: {}",
         crate::untrusted::Untrusted(status.message())
     );
     match status.code() {
@@ -130,7 +162,7 @@ pub fn refusal(status: &tonic::Status) -> Failure {
         | Code::DeadlineExceeded
         | Code::Aborted
         | Code::Unknown => Failure::unavailable(format!(
-            "the daemon went away: {}",
+            "the {who} went away: {}",
             crate::untrusted::Untrusted(status.message())
         ))
         .next("see `faramesh status`, and ask again"),

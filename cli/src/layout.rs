@@ -6,7 +6,7 @@
 //! find a file. The owners and modes of the enforced tree stand in [`Layout::places`], once.
 #![forbid(unsafe_code)]
 
-use crate::accounts::{AUDIT, DAEMON, SIGNER};
+use crate::accounts::{AUDIT, DAEMON, INDEX, SIGNER};
 use crate::failure::Failure;
 use faramesh_daemon::config::{
     Mode, SOCKET_PATH_BYTES_MAX, STACK_BYTES_MAX, WITNESSES_PUB, is_stack_name,
@@ -34,7 +34,9 @@ pub const DOT: &str = ".faramesh";
 const ETC: &str = "/etc/faramesh";
 const VAR: &str = "/var/lib/faramesh";
 const VAR_SIGNER: &str = "/var/lib/faramesh-signer";
+const VAR_INDEX: &str = "/var/lib/faramesh-index";
 const RUN: &str = "/run/faramesh";
+const RUN_INDEX: &str = "/run/faramesh-index";
 
 /// The longest part of a socket's path below the run directory: `/agents/4294967295/agent.sock`.
 const LONGEST_SOCKET_BYTES: usize = "/agents/4294967295/agent.sock".len();
@@ -53,6 +55,8 @@ pub struct Layout {
     journal: PathBuf,
     signer: PathBuf,
     run: PathBuf,
+    index: PathBuf,
+    run_index: PathBuf,
 }
 
 /// A directory of the tree, who owns it and what others may do there.
@@ -90,6 +94,8 @@ impl Layout {
             journal: Path::new(VAR).join(stack).join("journal"),
             signer: Path::new(VAR_SIGNER).join(stack),
             run: Path::new(RUN).join(stack),
+            index: Path::new(VAR_INDEX).join(stack),
+            run_index: Path::new(RUN_INDEX).join(stack),
         }
     }
 
@@ -105,6 +111,8 @@ impl Layout {
             policy: state.join("policy"),
             journal: state.join("journal"),
             signer: state.join("signer"),
+            index: state.join("index"),
+            run_index: run.clone(),
             run,
         }
     }
@@ -239,6 +247,21 @@ impl Layout {
         self.run.join("signer.sock")
     }
 
+    /// What the index made of the journal.
+    pub fn index(&self) -> &Path {
+        &self.index
+    }
+
+    /// The directory of the index's socket: when enforced one of its own, which the index's user may write.
+    pub fn run_index(&self) -> &Path {
+        &self.run_index
+    }
+
+    /// The auditors' socket.
+    pub fn index_socket(&self) -> PathBuf {
+        self.run_index.join("index.sock")
+    }
+
     /// The directories of the agents' sockets.
     pub fn agents(&self) -> PathBuf {
         self.run.join("agents")
@@ -256,6 +279,7 @@ impl Layout {
             self.policy.clone(),
             self.journal.clone(),
             self.signer.clone(),
+            self.index.clone(),
         ]
     }
 
@@ -285,6 +309,7 @@ impl Layout {
                 all.push(place(Path::new(ETC), "root", "root", 0o755));
                 all.push(place(Path::new(VAR), "root", "root", 0o755));
                 all.push(place(Path::new(VAR_SIGNER), "root", "root", 0o711));
+                all.push(place(Path::new(VAR_INDEX), "root", "root", 0o711));
                 all.push(place(&parent(&self.policy), "root", "root", 0o755));
             }
             Mode::Development => {
@@ -298,6 +323,7 @@ impl Layout {
         // Segments get the auditors' group, because the directory hands it on.
         all.push(place(&self.journal, DAEMON, AUDIT, 0o2750));
         all.push(place(&self.signer, SIGNER, SIGNER, 0o700));
+        all.push(place(&self.index, INDEX, INDEX, 0o700));
         all
     }
 

@@ -21,6 +21,8 @@ pub enum Sibling {
     Signer,
     /// The shim.
     Agent,
+    /// The index, which need not be installed.
+    Index,
 }
 
 impl Sibling {
@@ -30,6 +32,7 @@ impl Sibling {
             Sibling::Daemon => "farameshd",
             Sibling::Signer => "faramesh-signer",
             Sibling::Agent => "faramesh-agent",
+            Sibling::Index => "faramesh-index",
         }
     }
 }

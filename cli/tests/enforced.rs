@@ -116,12 +116,13 @@ impl Host {
         }
     }
 
-    fn places(&self) -> [PathBuf; 4] {
+    fn places(&self) -> [PathBuf; 5] {
         [
             "/etc/faramesh",
             "/var/lib/faramesh",
             "/var/lib/faramesh-signer",
             "/run/faramesh",
+            "/var/lib/faramesh-index",
         ]
         .map(|root| Path::new(root).join(&self.stack))
     }
@@ -179,7 +180,7 @@ fn root_makes_the_users_and_the_owners_and_modes_that_the_manual_names() {
     host.apply()
         .exits(0)
         .says(&[&made, "policy.key", "next 1 pending"]);
-    let [etc, var, signer, _] = host.places();
+    let [etc, var, signer, _, index] = host.places();
     let user = host.user.as_str();
     for (path, owner, group, mode) in [
         (etc.clone(), "root", "root", 0o755),
@@ -191,6 +192,7 @@ fn root_makes_the_users_and_the_owners_and_modes_that_the_manual_names() {
         (var.join("policy/next"), "root", "faramesh", 0o640),
         (var.join("journal"), "faramesh", "faramesh-audit", 0o2750),
         (signer, "faramesh-signer", "faramesh-signer", 0o700),
+        (index, "faramesh-index", "faramesh-index", 0o700),
         (host.dir.join(".faramesh/bin/agent"), "root", "root", 0o755),
         (host.dir.join("workspace"), user, user, 0o770),
     ] {
@@ -284,7 +286,13 @@ fn a_policy_that_the_agent_owns_is_refused() {
 #[test]
 fn no_agent_runs_as_root_or_as_one_of_ours() {
     let Some(host) = Host::new() else { return };
-    for user in ["root", "faramesh", "faramesh-signer", "faramesh-shim"] {
+    for user in [
+        "root",
+        "faramesh",
+        "faramesh-signer",
+        "faramesh-shim",
+        "faramesh-index",
+    ] {
         host.policy(&POLICY.replacen(
             "default deny",
             &format!("default deny\n  run_as \"{user}\""),
@@ -303,7 +311,7 @@ fn daemon_and_signer_run_under_their_own_users_and_answer_probes() {
         .exits(1)
         .says(&["not running", "(enforced)"]);
     host.serve();
-    let [_, _, _, run] = host.places();
+    let [_, _, _, run, _] = host.places();
     assert_eq!(owned(&run), ("faramesh".into(), "faramesh".into(), 0o711));
     assert_eq!(
         owned(&run.join("admin.sock")),

@@ -478,6 +478,73 @@ fn hostile_names_do_not_act_on_the_terminal_of_an_auditor() {
 }
 
 #[test]
+fn without_an_index_the_journal_itself_is_searched() {
+    let (world, _daemon) = started(POLICY);
+    world.faramesh(&PERMITTED).exits(0);
+    let ask = |args: &str| {
+        let tool = "stripe/refund";
+        world.faramesh(&["govern", "--agent", "bot", "--tool", tool, "--args", args])
+    };
+    ask("{\"amount\": 800}").exits(10);
+    ask("{\"amount\": 900}").exits(10);
+    for args in [
+        ["ls", "--oldest-first"],
+        ["stats", "--quiet"],
+        ["trace", "2"],
+    ] {
+        world
+            .faramesh(&[&["audit"], args.as_slice()].concat())
+            .exits(69)
+            .says(&[
+                "the index of `bot` does not run",
+                "faramesh index",
+                "--scan",
+            ]);
+    }
+    let json = |args: &[&str]| {
+        let args = [args, &["--format", "json"]].concat();
+        world.faramesh(&args).exits(0).json()
+    };
+    let deferred = json(&["audit", "ls", "--scan", "--effect", "defer", "-n", "1"]);
+    let newest = deferred["records"][0]["seq"].as_u64().unwrap();
+    assert_eq!(deferred["next"], newest);
+    let page = newest.to_string();
+    let ls = [
+        "audit", "ls", "--scan", "--effect", "defer", "--page", &page,
+    ];
+    let rest = json(&ls);
+    assert_eq!(rest["records"].as_array().unwrap().len(), 1);
+    assert_eq!(rest["next"], serde_json::Value::Null);
+    let stats = json(&["audit", "stats", "--scan"]);
+    assert_eq!(stats["decisions"], 3);
+    assert_eq!(stats["effects"][0]["name"], "defer");
+    assert_eq!(stats["effects"][0]["count"], 2);
+    let trace = json(&["audit", "trace", "--scan", &page]);
+    assert_eq!(trace["records"][0]["role"], "in_force");
+    let explained = json(&["explain", &page]);
+    assert_eq!(
+        (&explained["source"], &explained["rule"]["source"]),
+        (&"scan".into(), &"governance.fms:5".into())
+    );
+    world.faramesh(&["explain", &page]).exits(0).says(&[
+        "DEFER",
+        "a person has to look",
+        "governance.fms:5",
+        "defer stripe/refund",
+        "amount",
+        "900",
+    ]);
+    world
+        .faramesh(&["explain", "0"])
+        .exits(65)
+        .says(&["start", "audit show 0"]);
+    world
+        .faramesh(&["explain", "4711"])
+        .exits(65)
+        .says(&["no record 4711"]);
+}
+
+#[test]
 fn tail_prints_as_many_as_asked_and_follows() {
     let (world, _daemon) = started(POLICY);
     for _ in 0..3 {

@@ -1676,3 +1676,728 @@ pub struct SignerRefusal {
     #[prost(string, tag = "1")]
     pub message: ::prost::alloc::string::String,
 }
+/// What a reply rests on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Coverage {
+    #[prost(string, tag = "1")]
+    pub stack: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub origin: ::prost::alloc::string::String,
+    /// The first so many records are indexed; a signed note covers each of them.
+    #[prost(uint64, tag = "3")]
+    pub size: u64,
+    /// The root of the tree over them.
+    #[prost(bytes = "vec", tag = "4")]
+    pub root: ::prost::alloc::vec::Vec<u8>,
+    /// Records below this one were removed from the journal; nothing is known of them any more.
+    #[prost(uint64, tag = "5")]
+    pub removed: u64,
+    /// Whether there is more in the journal than this, and the index is reading it.
+    #[prost(bool, tag = "6")]
+    pub catching_up: bool,
+    /// Why the index does not get on, or empty.
+    #[prost(string, tag = "7")]
+    pub trouble: ::prost::alloc::string::String,
+}
+/// Where a record lies.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Place {
+    #[prost(uint64, tag = "1")]
+    pub seq: u64,
+    /// The segment's first record, which is its name.
+    #[prost(uint64, tag = "2")]
+    pub segment: u64,
+    /// Byte offset of its frame.
+    #[prost(uint64, tag = "3")]
+    pub offset: u64,
+    /// SHA-256(00 || record).
+    #[prost(bytes = "vec", tag = "4")]
+    pub leaf: ::prost::alloc::vec::Vec<u8>,
+}
+/// Everything that is named has to hold; an empty text and a missing time are no condition.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Filter {
+    /// Of a decision or of a session's start.
+    #[prost(string, tag = "1")]
+    pub agent: ::prost::alloc::string::String,
+    /// Of a decision: a name or a pattern, as policies write them (`stripe/*`).
+    #[prost(string, tag = "2")]
+    pub tool: ::prost::alloc::string::String,
+    /// Of a decision: `permit`, `defer`, `deny`.
+    #[prost(string, tag = "3")]
+    pub effect: ::prost::alloc::string::String,
+    /// Of a decision.
+    #[prost(string, tag = "4")]
+    pub code: ::prost::alloc::string::String,
+    /// Of a decision, an outcome, a session's start or end.
+    #[prost(string, tag = "5")]
+    pub session: ::prost::alloc::string::String,
+    /// As records have it: `decision`, `activation`, …
+    #[prost(string, tag = "6")]
+    pub kind: ::prost::alloc::string::String,
+    /// By the host's wall clock, in milliseconds since the Unix epoch: from here, and before there.
+    #[prost(uint64, optional, tag = "7")]
+    pub since_ms: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "8")]
+    pub until_ms: ::core::option::Option<u64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListRequest {
+    #[prost(message, optional, tag = "1")]
+    pub filter: ::core::option::Option<Filter>,
+    #[prost(bool, tag = "2")]
+    pub oldest_first: bool,
+    /// 1 to 1,000; 0 stands for 100.
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+    /// From the reply before; absent for the first page.
+    #[prost(uint64, optional, tag = "4")]
+    pub page: ::core::option::Option<u64>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListReply {
+    #[prost(message, optional, tag = "1")]
+    pub coverage: ::core::option::Option<Coverage>,
+    /// In the order that was asked for. A page may hold less than the limit, or nothing, and still not be the last.
+    #[prost(message, repeated, tag = "2")]
+    pub places: ::prost::alloc::vec::Vec<Place>,
+    /// Where the next page goes on; absent where there is none now.
+    #[prost(uint64, optional, tag = "3")]
+    pub next: ::core::option::Option<u64>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StatsRequest {
+    #[prost(uint64, optional, tag = "1")]
+    pub since_ms: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "2")]
+    pub until_ms: ::core::option::Option<u64>,
+    /// Names of each sort, 1 to 1,000; 0 stands for 10.
+    #[prost(uint32, tag = "3")]
+    pub top: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Count {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StatsReply {
+    #[prost(message, optional, tag = "1")]
+    pub coverage: ::core::option::Option<Coverage>,
+    #[prost(uint64, tag = "2")]
+    pub records: u64,
+    #[prost(uint64, tag = "3")]
+    pub decisions: u64,
+    /// Decisions that were asked for without acting.
+    #[prost(uint64, tag = "4")]
+    pub probes: u64,
+    /// Each sorted by count, the largest first, then by name.
+    #[prost(message, repeated, tag = "5")]
+    pub kinds: ::prost::alloc::vec::Vec<Count>,
+    #[prost(message, repeated, tag = "6")]
+    pub effects: ::prost::alloc::vec::Vec<Count>,
+    /// Decisions without a code are not among them.
+    #[prost(message, repeated, tag = "7")]
+    pub codes: ::prost::alloc::vec::Vec<Count>,
+    #[prost(message, repeated, tag = "8")]
+    pub tools: ::prost::alloc::vec::Vec<Count>,
+    #[prost(message, repeated, tag = "9")]
+    pub agents: ::prost::alloc::vec::Vec<Count>,
+    /// Names that there are, also those that were left out.
+    #[prost(uint64, tag = "10")]
+    pub tool_names: u64,
+    #[prost(uint64, tag = "11")]
+    pub agent_names: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TraceRequest {
+    /// As in a list: oldest first.
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+    #[prost(uint64, optional, tag = "4")]
+    pub page: ::core::option::Option<u64>,
+    #[prost(oneof = "trace_request::Of", tags = "1, 2")]
+    pub of: ::core::option::Option<trace_request::Of>,
+}
+/// Nested message and enum types in `TraceRequest`.
+pub mod trace_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Of {
+        #[prost(string, tag = "1")]
+        Session(::prost::alloc::string::String),
+        #[prost(uint64, tag = "2")]
+        Seq(u64),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TracePlace {
+    #[prost(enumeration = "TraceRole", tag = "1")]
+    pub role: i32,
+    #[prost(message, optional, tag = "2")]
+    pub place: ::core::option::Option<Place>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TraceReply {
+    #[prost(message, optional, tag = "1")]
+    pub coverage: ::core::option::Option<Coverage>,
+    /// Oldest first.
+    #[prost(message, repeated, tag = "2")]
+    pub places: ::prost::alloc::vec::Vec<TracePlace>,
+    #[prost(uint64, optional, tag = "3")]
+    pub next: ::core::option::Option<u64>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetRequest {
+    #[prost(uint64, tag = "1")]
+    pub seq: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetReply {
+    #[prost(message, optional, tag = "1")]
+    pub coverage: ::core::option::Option<Coverage>,
+    /// Absent where there is no such record, or none any more.
+    #[prost(message, optional, tag = "2")]
+    pub place: ::core::option::Option<Place>,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum TraceRole {
+    Unspecified = 0,
+    /// In force when the first of the others was recorded.
+    InForce = 1,
+    /// Came into force among the others.
+    Activation = 2,
+    SessionStart = 3,
+    Decision = 4,
+    Outcome = 5,
+    SessionEnd = 6,
+    /// The record that was asked for, where it is none of these.
+    Record = 7,
+}
+impl TraceRole {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TRACE_ROLE_UNSPECIFIED",
+            Self::InForce => "TRACE_ROLE_IN_FORCE",
+            Self::Activation => "TRACE_ROLE_ACTIVATION",
+            Self::SessionStart => "TRACE_ROLE_SESSION_START",
+            Self::Decision => "TRACE_ROLE_DECISION",
+            Self::Outcome => "TRACE_ROLE_OUTCOME",
+            Self::SessionEnd => "TRACE_ROLE_SESSION_END",
+            Self::Record => "TRACE_ROLE_RECORD",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TRACE_ROLE_UNSPECIFIED" => Some(Self::Unspecified),
+            "TRACE_ROLE_IN_FORCE" => Some(Self::InForce),
+            "TRACE_ROLE_ACTIVATION" => Some(Self::Activation),
+            "TRACE_ROLE_SESSION_START" => Some(Self::SessionStart),
+            "TRACE_ROLE_DECISION" => Some(Self::Decision),
+            "TRACE_ROLE_OUTCOME" => Some(Self::Outcome),
+            "TRACE_ROLE_SESSION_END" => Some(Self::SessionEnd),
+            "TRACE_ROLE_RECORD" => Some(Self::Record),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+#[cfg(feature = "grpc")]
+pub mod index_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    #[derive(Debug, Clone)]
+    pub struct IndexClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl IndexClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> IndexClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> IndexClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            IndexClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// One page of the records that fit a filter.
+        pub async fn list(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::StrictCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/faramesh.v1.Index/List");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("faramesh.v1.Index", "List"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// How many records there are of what, over a time span.
+        pub async fn stats(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StatsRequest>,
+        ) -> std::result::Result<tonic::Response<super::StatsReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::StrictCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/faramesh.v1.Index/Stats");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("faramesh.v1.Index", "Stats"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What belongs together: all of a session, or all about one call.
+        pub async fn trace(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TraceRequest>,
+        ) -> std::result::Result<tonic::Response<super::TraceReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::StrictCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/faramesh.v1.Index/Trace");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("faramesh.v1.Index", "Trace"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Where one record lies.
+        pub async fn get(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::StrictCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/faramesh.v1.Index/Get");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("faramesh.v1.Index", "Get"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+#[cfg(feature = "grpc")]
+pub mod index_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with IndexServer.
+    #[async_trait]
+    pub trait Index: std::marker::Send + std::marker::Sync + 'static {
+        /// One page of the records that fit a filter.
+        async fn list(
+            &self,
+            request: tonic::Request<super::ListRequest>,
+        ) -> std::result::Result<tonic::Response<super::ListReply>, tonic::Status>;
+        /// How many records there are of what, over a time span.
+        async fn stats(
+            &self,
+            request: tonic::Request<super::StatsRequest>,
+        ) -> std::result::Result<tonic::Response<super::StatsReply>, tonic::Status>;
+        /// What belongs together: all of a session, or all about one call.
+        async fn trace(
+            &self,
+            request: tonic::Request<super::TraceRequest>,
+        ) -> std::result::Result<tonic::Response<super::TraceReply>, tonic::Status>;
+        /// Where one record lies.
+        async fn get(
+            &self,
+            request: tonic::Request<super::GetRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetReply>, tonic::Status>;
+    }
+    #[derive(Debug)]
+    pub struct IndexServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> IndexServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for IndexServer<T>
+    where
+        T: Index,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/faramesh.v1.Index/List" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSvc<T: Index>(pub Arc<T>);
+                    impl<T: Index> tonic::server::UnaryService<super::ListRequest>
+                    for ListSvc<T> {
+                        type Response = super::ListReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Index>::list(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSvc(inner);
+                        let codec = crate::StrictCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/faramesh.v1.Index/Stats" => {
+                    #[allow(non_camel_case_types)]
+                    struct StatsSvc<T: Index>(pub Arc<T>);
+                    impl<T: Index> tonic::server::UnaryService<super::StatsRequest>
+                    for StatsSvc<T> {
+                        type Response = super::StatsReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StatsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Index>::stats(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StatsSvc(inner);
+                        let codec = crate::StrictCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/faramesh.v1.Index/Trace" => {
+                    #[allow(non_camel_case_types)]
+                    struct TraceSvc<T: Index>(pub Arc<T>);
+                    impl<T: Index> tonic::server::UnaryService<super::TraceRequest>
+                    for TraceSvc<T> {
+                        type Response = super::TraceReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TraceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Index>::trace(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TraceSvc(inner);
+                        let codec = crate::StrictCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/faramesh.v1.Index/Get" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetSvc<T: Index>(pub Arc<T>);
+                    impl<T: Index> tonic::server::UnaryService<super::GetRequest>
+                    for GetSvc<T> {
+                        type Response = super::GetReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Index>::get(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetSvc(inner);
+                        let codec = crate::StrictCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for IndexServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "faramesh.v1.Index";
+    impl<T> tonic::server::NamedService for IndexServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}

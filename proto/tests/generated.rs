@@ -9,7 +9,7 @@ use protox::prost_reflect::prost_types::{
     field_descriptor_proto::{Label, Type},
 };
 
-const FILES: [&str; 4] = ["agent", "admin", "attach", "signer"];
+const FILES: [&str; 5] = ["agent", "admin", "attach", "signer", "index"];
 
 #[expect(
     clippy::unwrap_used,

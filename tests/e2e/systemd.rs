@@ -45,6 +45,8 @@ fn systemd_verifies_the_units_without_a_word() {
             .is_some_and(|e| ["service", "socket", "slice"].contains(&e.to_str().unwrap()))
         {
             let text = std::fs::read_to_string(&path).unwrap();
+            // The index is built apart; its own tests run it.
+            let text = text.replace("/usr/bin/faramesh-index", "/bin/true");
             let text = text.replace(
                 "/usr/bin/faramesh",
                 &format!("{}/faramesh", binaries().display()),
@@ -54,7 +56,7 @@ fn systemd_verifies_the_units_without_a_word() {
             units.push(to);
         }
     }
-    assert_eq!(units.len(), 4);
+    assert_eq!(units.len(), 5);
     let output = Command::new("systemd-analyze")
         .args(["verify", "--man=no"])
         .args(&units)

@@ -551,6 +551,7 @@ impl World {
             "etc" => Path::new("/etc/faramesh").join(&self.stack),
             "signer" => Path::new("/var/lib/faramesh-signer").join(&self.stack),
             "run" => Path::new("/run/faramesh").join(&self.stack),
+            "index" => Path::new("/var/lib/faramesh-index").join(&self.stack),
             _ => Path::new("/var/lib/faramesh").join(&self.stack).join(place),
         }
     }
@@ -593,10 +594,11 @@ impl Drop for World {
             eprintln!("--- the daemon of {}:\n{}", self.stack, self.log());
         }
         if self.enforced {
-            for place in ["etc", "signer", "run"] {
+            for place in ["etc", "signer", "run", "index"] {
                 let _ = std::fs::remove_dir_all(self.state(place));
             }
             let _ = std::fs::remove_dir_all(Path::new("/var/lib/faramesh").join(&self.stack));
+            let _ = std::fs::remove_dir_all(Path::new("/run/faramesh-index").join(&self.stack));
             // Empty by now: the sessions' own cgroups went with them.
             for mount in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
                 let _ = std::fs::remove_dir(Path::new(mount).join("faramesh").join(&self.stack));

@@ -37,6 +37,7 @@ pub mod audit;
 
 pub mod anchor;
 
+pub mod index;
 pub mod witness;
 
 pub mod stop;
@@ -78,12 +79,16 @@ pub fn run(cli: Cli, output: &Output) -> Result<u8, Failure> {
             AuditCommand::VerifyProof(args) => audit::prove::verify_proof(global, &args, output),
             AuditCommand::Replay(args) => audit::replay::run(global, &args, output),
             AuditCommand::Export(args) => audit::export::run(global, &args, output),
+            AuditCommand::Ls(args) => audit::ls::run(global, &args, output),
+            AuditCommand::Stats(args) => audit::stats::run(global, &args, output),
+            AuditCommand::Trace(args) => audit::trace::run(global, &args, output),
         },
         Command::Anchor(args) => anchor::run(global, &args, output),
         Command::Witness(witness) => match witness.command {
             WitnessCommand::Init(args) => witness::init(global, &args, output),
             WitnessCommand::Serve(args) => witness::run(global, &args, output),
         },
+        Command::Index(args) => index::run(global, &args, output),
         Command::Stop => stop::run(global, output),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args, output),

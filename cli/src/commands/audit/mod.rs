@@ -13,13 +13,21 @@ pub mod replay;
 
 pub mod export;
 
+pub mod ls;
+
+pub mod stats;
+
+pub mod trace;
+
+pub(in crate::commands) use tail::raw as tail_raw;
+
 use crate::output::{Output, Paint};
 use crate::untrusted::Untrusted;
 use faramesh_core::decision::Effect;
 use faramesh_core::record::{BodyView, DecisionView, Door, LogEvent, RecordView, RunMode};
 
 /// One record in one line, for people. Everything in it that an agent may have written is escaped.
-pub(super) fn line(seq: u64, view: &RecordView, output: &Output) -> String {
+pub(in crate::commands) fn line(seq: u64, view: &RecordView, output: &Output) -> String {
     let time = time(view.header.time.wall_ms);
     let mode = match view.header.mode {
         RunMode::Enforced => "",
@@ -187,7 +195,7 @@ fn verdict(decision: &DecisionView, output: &Output) -> String {
 }
 
 /// Wall time as people and programs read it: UTC, to the millisecond.
-pub(super) fn time(wall_ms: u64) -> String {
+pub(in crate::commands) fn time(wall_ms: u64) -> String {
     i64::try_from(wall_ms)
         .ok()
         .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())

@@ -83,7 +83,10 @@ fn print(seq: u64, record: &[u8], detail: &[u8], output: &Output) -> Result<(), 
 }
 
 /// Canonical JSON as it stands in the journal: not one number is read and written again.
-pub(super) fn raw(bytes: &[u8], seq: u64) -> Result<Box<serde_json::value::RawValue>, Failure> {
+pub(in crate::commands) fn raw(
+    bytes: &[u8],
+    seq: u64,
+) -> Result<Box<serde_json::value::RawValue>, Failure> {
     let text = std::str::from_utf8(bytes).map_err(|e| damaged(seq, &e))?;
     serde_json::value::RawValue::from_string(text.to_owned()).map_err(|e| damaged(seq, &e))
 }
