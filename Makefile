@@ -3,7 +3,7 @@
 
 PREFIX ?= /usr
 PROGRAMS = faramesh farameshd faramesh-signer faramesh-agent
-UNITS = faramesh@.service faramesh-signer@.service faramesh-signer@.socket faramesh-agents.slice
+UNITS = faramesh@.service faramesh-signer@.service faramesh-signer@.socket faramesh-anchor@.service faramesh-witness@.service faramesh-agents.slice
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20

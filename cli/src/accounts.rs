@@ -20,6 +20,8 @@ pub const AUDIT: &str = "faramesh-audit";
 
 /// Every user of ours: no agent may run as one of them.
 pub const OWN_USERS: [&str; 4] = [DAEMON, SIGNER, SHIM, INDEX];
+/// Users that `apply` does not make, because not every host has them; no agent may run as one of them either.
+pub const OTHER_USERS: [&str; 2] = ["faramesh-anchor", "faramesh-witness"];
 /// Every group of ours: no agent may have one of them.
 pub const OWN_GROUPS: [&str; 6] = [DAEMON, SIGNER, SHIM, INDEX, OPERATORS, AUDIT];
 

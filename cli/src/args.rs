@@ -314,12 +314,15 @@ pub struct ApplyArgs {
 /// See [`Command::Anchor`].
 #[derive(Debug, Args)]
 pub struct AnchorArgs {
-    /// Another journal than the stack's own; then no daemon is told
+    /// A journal's directory; default: the stack's own. Of any other a daemon is told only with --admin
     #[arg(value_name = "JOURNAL", requires_all = ["key", "witnesses"])]
     pub journal: Option<PathBuf>,
     /// The public log key to trust; default for the stack's own journal: its pinned log.pub
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
+    /// The daemon's admin socket, which is told; default for the stack's own journal: its own
+    #[arg(long, value_name = "SOCKET")]
+    pub admin: Option<PathBuf>,
     /// A witness: unix:/PATH or http://127.0.0.1:PORT; again for more
     #[arg(long, value_name = "ADDRESS", required = true)]
     pub witness: Vec<String>,

@@ -240,6 +240,7 @@ fn runtime(runtime: &Runtime) -> Vec<(String, String)> {
         allowed_sockets,
         zone,
         declared,
+        anchor,
     } = runtime;
     let mut facts = vec![
         (
@@ -271,6 +272,11 @@ fn runtime(runtime: &Runtime) -> Vec<(String, String)> {
     facts.extend(filled(keep_env).map(|list| ("keep_env", list)));
     facts.extend(filled(allowed_sockets).map(|list| ("allowed_sockets", list)));
     facts.push(("timezone", zone.name.clone()));
+    if let Some(anchor) = anchor {
+        facts.push(("anchor_quorum", anchor.quorum.to_string()));
+        facts.push(("anchor_max_lag", milliseconds(anchor.max_lag_ms)));
+        facts.push(("anchor_on_lag", anchor.on_lag.as_str().to_owned()));
+    }
     let mut facts = owned(facts);
     facts.extend(
         declared

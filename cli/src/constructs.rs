@@ -148,6 +148,12 @@ fn of_stack(capability: &str, places: &Places) -> Lacking {
             "`mode \"shadow\"` in `runtime`".to_owned(),
             places.word("runtime", "mode"),
         ),
+        capabilities::ANCHOR => (
+            "witnesses in `runtime`".to_owned(),
+            ["anchor_quorum", "anchor_max_lag", "anchor_on_lag"]
+                .into_iter()
+                .find_map(|word| places.word("runtime", word)),
+        ),
         capabilities::PROFILE_MINIMAL => (
             "`agent_enforce_profile \"minimal\"` in `runtime`".to_owned(),
             places.word("runtime", "agent_enforce_profile"),

@@ -40,7 +40,11 @@ pub fn ensure_users(layout: &Layout, artifact: &Artifact) -> Result<(Vec<Account
     }
     for agent in &artifact.agents {
         let user = run_as(agent.run_as.as_deref());
-        if user == "root" || accounts::OWN_USERS.contains(&user) {
+        let is_ours = |ours: &[&str]| ours.contains(&user);
+        if user == "root"
+            || is_ours(&accounts::OWN_USERS)
+            || is_ours(&accounts::OTHER_USERS)
+        {
             return Err(Failure::data(format!(
                 "agent `{}`: `run_as` is `{user}`, and no agent may be that user",
                 agent.name
@@ -191,6 +195,34 @@ pub fn witnesses(path: &Path) -> Result<Witnesses, Failure> {
         Failure::configuration(format!("`{}`: {e}", path.display()))
             .next("each line is one witness's public key, as `faramesh witness init` prints it")
     })
+}
+
+/// Whether as many witnesses are pinned, or are about to be, as the policy asks for.
+///
+/// # Errors
+/// They are fewer (78): calls would be refused for ever. Nothing was changed.
+pub fn enough_witnesses(
+    layout: &Layout,
+    artifact: &Artifact,
+    given: Option<&Witnesses>,
+) -> Result<(), Failure> {
+    let Some(anchor) = &artifact.runtime.anchor else {
+        return Ok(());
+    };
+    let path = layout.witnesses_pub();
+    let pinned = match given {
+        Some(given) => given.len(),
+        None if path.exists() => witnesses(&path)?.len(),
+        None => 0,
+    };
+    if u64::try_from(pinned).is_ok_and(|pinned| pinned >= u64::from(anchor.quorum)) {
+        return Ok(());
+    }
+    Err(Failure::configuration(format!(
+        "the policy wants {} of the pinned witnesses to attest the journal (`anchor_quorum`), and {pinned} are pinned",
+        anchor.quorum
+    ))
+    .next("pin them: `faramesh apply --witnesses FILE` with a line of each witness's witness.pub; nothing was changed"))
 }
 
 /// Pins witnesses; tells whether others were pinned before, or none.

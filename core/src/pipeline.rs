@@ -3,10 +3,10 @@
 //! Pure and total: no clock of its own, no error, no panic, and the same arguments always make the same decision. The
 //! order of the stages is part of a policy's meaning (`docs/semantics.md`): the first refusal ends it.
 
-use crate::decision::{Code, Decision, Effect, Input, Resolution};
+use crate::decision::{Code, Decision, Effect, Input, RETRY_AFTER_SECONDS, Resolution};
 use crate::identity::{Attested, Caller};
 use crate::json::{self, Value};
-use crate::policy::artifact::{Field, Mode, Source};
+use crate::policy::artifact::{Field, Mode, OnLag, Source};
 use crate::policy::{Policy, Read, Rules, Scratch, Supposed, Verdict, paths, redact, schema};
 use crate::record::{Door, Time};
 use crate::state::State;
@@ -65,11 +65,19 @@ fn stages(
     if let Some(refusal) = check_layers(question, rules, state) {
         return refusal;
     }
+    let late = late(question, policy, state);
+    if let Some((OnLag::Deny, message)) = late {
+        return Decision::refused(Code::JournalUnavailable, message);
+    }
     let Some(verdict) = policy.judge(question, state, scratch) else {
         return unknown_agent(attested);
     };
     let decision = write_up(&verdict, attested);
     let decision = check_paths(decision, attested, rules, state);
+    let decision = match late {
+        Some((OnLag::Defer, message)) => deferred(decision, message),
+        _ => decision,
+    };
     let decision = redact::inputs(decision, &verdict);
     match policy.artifact().runtime.mode {
         Mode::Enforce => decision,
@@ -118,6 +126,44 @@ fn check_layers(question: &Question<'_>, rules: Rules<'_>, state: &State) -> Opt
         missing,
         ..Decision::refused(Code::EnforcementMissing, message)
     })
+}
+
+/// What the policy answers where the journal has run too far ahead of its witnesses, and in which words.
+fn late(question: &Question<'_>, policy: &Policy, state: &State) -> Option<(OnLag, String)> {
+    let anchor = policy.artifact().runtime.anchor.as_ref()?;
+    let lag_ms = state.unattested_ms(question.now)?;
+    let is_late = lag_ms > anchor.max_lag_ms && anchor.on_lag != OnLag::Warn;
+    is_late.then(|| (anchor.on_lag, unattested(lag_ms, anchor.max_lag_ms)))
+}
+
+/// That no witness has seen something for too long, for people.
+pub fn unattested(lag_ms: u64, max_lag_ms: u64) -> String {
+    let minutes = |ms: u64| match ms / 1_000 {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds => format!("{} min", seconds / 60),
+    };
+    format!(
+        "no witness has attested the journal for {}, and the policy allows {}: an operator has to look at \
+         `faramesh anchor` and the witnesses it asks",
+        minutes(lag_ms),
+        minutes(max_lag_ms)
+    )
+}
+
+/// A permit waits; what is refused or deferred stays so.
+fn deferred(decision: Decision, message: String) -> Decision {
+    if decision.effect != Effect::Permit {
+        return decision;
+    }
+    Decision {
+        effect: Effect::Defer,
+        code: Some(Code::JournalUnavailable),
+        rule: None,
+        message,
+        resolution: Resolution::RetryAfterSeconds(RETRY_AFTER_SECONDS),
+        notify: Vec::new(),
+        ..decision
+    }
 }
 
 /// What the rules let pass, or left to a person, may still name a path that no call may touch.

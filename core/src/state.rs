@@ -395,6 +395,11 @@ impl State {
         Some(now.boot_ms.saturating_sub(since_ms))
     }
 
+    /// Since when it waits, milliseconds on the boot clock: see [`State::unattested_ms`].
+    pub fn unattested_since_ms(&self) -> Option<u64> {
+        self.unattested.since_ms()
+    }
+
     /// What a policy asks for is counted from here on, and what one before it asked for too, from there on.
     fn count_from(&mut self, seq: u64, time: Time, windows: &[String]) {
         let boot_ms = time.boot_ms;

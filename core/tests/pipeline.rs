@@ -12,7 +12,9 @@ use faramesh_core::pipeline::{Question, decide};
 use faramesh_core::policy::artifact::*;
 use faramesh_core::policy::trace::{TracedFact, trace};
 use faramesh_core::policy::{Policy, SEARCH_STEPS_MAX, Supposed, Truth};
-use faramesh_core::record::{Body, DecisionRecord, Door, SessionStart, Time};
+use faramesh_core::record::{
+    Attestation, Body, DecisionRecord, Door, LogEvent, SessionStart, Time,
+};
 use faramesh_core::state::State;
 
 /// A policy of one agent, `bot`, over `args.amount`, `args.path` and `agent`.
@@ -681,4 +683,96 @@ fn a_trace_says_of_every_rule_why_it_did_or_did_not_decide() {
     let etc = traced.first().and_then(|rule| rule.tests.get(1)).unwrap();
     assert_eq!(etc.truth, Truth::Maybe);
     assert_eq!(etc.facts.first().and_then(|fact| fact.value.clone()), None);
+}
+
+/// A world whose first record was written at 1,000 ms, with a policy that lets it wait for a minute.
+fn waiting(on_lag: OnLag, attested: bool) -> World {
+    let mut world =
+        world()
+            .rule(RuleEffect::Permit, "crm/read", &[])
+            .rule(RuleEffect::Defer, "crm/write", &[]);
+    world.artifact.runtime.anchor = Some(Anchor {
+        quorum: 1,
+        max_lag_ms: 60_000,
+        on_lag,
+    });
+    let at = |boot_ms| Time {
+        wall_ms: 0,
+        boot_ms,
+    };
+    let heartbeat = Body::Log(LogEvent::Heartbeat);
+    world.state.apply(0, at(1_000), &heartbeat).unwrap();
+    if attested {
+        let attestation = Body::Log(LogEvent::Attestation(Attestation {
+            size: 1,
+            root: [0; 32],
+            witnesses: Vec::new(),
+            note: String::new(),
+        }));
+        world.state.apply(1, at(2_000), &attestation).unwrap();
+    }
+    world
+}
+
+impl World {
+    fn ask_at(&self, tool: &str, boot_ms: u64) -> Decision {
+        let mut artifact = self.artifact.clone();
+        artifact.requires = capabilities::of(&artifact);
+        let call = accept(tool, "bot", b"{}").unwrap();
+        let question = Question {
+            attested: &attest(call, Caller::Unattested { uid: 1 }).unwrap(),
+            door: Door::Govern,
+            now: Time {
+                wall_ms: 0,
+                boot_ms,
+            },
+            supposed: &Supposed::nothing(),
+        };
+        decide(&question, &Policy::of(&artifact).unwrap(), &self.state)
+    }
+}
+
+#[test]
+fn while_the_journal_waits_too_long_for_its_witnesses_every_call_is_refused() {
+    let world = waiting(OnLag::Deny, false);
+    assert_eq!(world.ask_at("crm/read", 61_000).effect, Effect::Permit);
+    for tool in ["crm/read", "crm/write", "other/tool"] {
+        let decision = world.ask_at(tool, 61_001);
+        assert_eq!(decision.effect, Effect::Deny, "{tool}");
+        assert_eq!(decision.code, Some(Code::JournalUnavailable), "{tool}");
+        assert!(
+            decision.message.contains("for 60 s"),
+            "{}",
+            decision.message
+        );
+    }
+    assert_eq!(
+        world.shadow().ask_at("crm/read", 61_001).effect,
+        Effect::Deny,
+        "shadow mode is no way around it"
+    );
+}
+
+#[test]
+fn with_defer_a_permit_waits_and_nothing_becomes_milder() {
+    let world = waiting(OnLag::Defer, false);
+    let decision = world.ask_at("crm/read", 61_001);
+    assert_eq!(decision.effect, Effect::Defer);
+    assert_eq!(decision.code, Some(Code::JournalUnavailable));
+    let written = world.ask_at("crm/write", 61_001);
+    assert_eq!(written.code, Some(Code::PolicyDefer));
+    assert_eq!(world.ask_at("other/tool", 61_001).effect, Effect::Deny);
+}
+
+#[test]
+fn what_is_attested_waits_for_nobody_and_a_warning_stops_nothing() {
+    for on_lag in [OnLag::Deny, OnLag::Defer] {
+        let decision = waiting(on_lag, true).ask_at("crm/read", 9_000_000);
+        assert_eq!(decision.effect, Effect::Permit, "{on_lag:?}");
+    }
+    let decision = waiting(OnLag::Warn, false).ask_at("crm/read", 9_000_000);
+    assert_eq!(decision.effect, Effect::Permit);
+    let mut unasked = waiting(OnLag::Deny, false);
+    unasked.artifact.runtime.anchor = None;
+    assert_eq!(unasked.ask_at("crm/read", 9_000_000).effect, Effect::Permit);
 }

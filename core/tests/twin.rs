@@ -892,6 +892,8 @@ fn artifact(shape: Shape, patterns: &[&str], chance: &mut Chance) -> Artifact {
                 Mode::Enforce
             },
             cold_start_deny_window_ms: 1,
+            // `anchor` stays out: it looks at the journal's age and at nothing of a call, and the twin keeps no journal.
+            // tests/pipeline.rs has its cases.
             ..Runtime::default()
         },
         agents: vec![agent],

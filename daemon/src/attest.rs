@@ -111,7 +111,11 @@ pub(crate) struct Witnessed {
     pinned: Witnesses,
     heads: Arc<Heads>,
     attested: AtomicU64,
+    /// Since when the oldest record waits that no witness has seen, boot clock; [`NOTHING_WAITS`].
+    waits_since_ms: AtomicU64,
 }
+
+const NOTHING_WAITS: u64 = u64::MAX;
 
 impl Witnessed {
     pub(crate) fn new(
@@ -125,6 +129,7 @@ impl Witnessed {
             pinned,
             heads,
             attested: AtomicU64::new(attested),
+            waits_since_ms: AtomicU64::new(NOTHING_WAITS),
         }
     }
 
@@ -136,6 +141,17 @@ impl Witnessed {
     /// So many are attested now.
     pub(crate) fn recorded(&self, size: u64) {
         self.attested.fetch_max(size, Ordering::Relaxed);
+    }
+
+    /// Sequencer: since when something waits, with each record.
+    pub(crate) fn waits(&self, since_ms: Option<u64>) {
+        let since_ms = since_ms.unwrap_or(NOTHING_WAITS);
+        self.waits_since_ms.store(since_ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn waits_since_ms(&self) -> Option<u64> {
+        let since_ms = self.waits_since_ms.load(Ordering::Relaxed);
+        (since_ms != NOTHING_WAITS).then_some(since_ms)
     }
 
     /// What a note proves, as it is recorded.

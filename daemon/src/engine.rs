@@ -23,6 +23,7 @@ use faramesh_core::checkpoint::PublicKey;
 use faramesh_core::cosign::Witnesses;
 use faramesh_core::decision::{Code, RETRY_AFTER_SECONDS, Resolution};
 use faramesh_core::identity::Attested;
+use faramesh_core::pipeline;
 use faramesh_core::policy::Policy;
 use faramesh_core::policy::artifact::{Artifact, Mode as PolicyMode};
 use faramesh_core::record::{Body, Door, LogEvent, Outcome, RunMode, Start};
@@ -187,7 +188,8 @@ pub(crate) struct Shared {
     left_over: BTreeMap<String, u64>,
     tails: Arc<Semaphore>,
     upkeep: Arc<Board>,
-    witnessed: Witnessed,
+    pub(crate) witnessed: Witnessed,
+    clock: Arc<dyn Clock>,
     /// Held until the last handle and the sequencer are gone.
     _lock: Lock,
 }
@@ -333,6 +335,7 @@ impl Engine {
     pub fn status(&self) -> EngineStatus {
         let in_force = self.0.in_force();
         let mut warnings = self.0.warnings.clone();
+        warnings.extend(self.lag());
         warnings.extend(self.0.upkeep.warnings());
         let pending_number = match self.0.store.next_number() {
             Ok(number) => number.filter(|number| *number > in_force.number),
@@ -379,7 +382,19 @@ impl Engine {
 
     /// How many witnesses the policy in force wants.
     fn quorum(&self) -> usize {
-        1
+        let in_force = self.0.in_force();
+        let anchor = in_force.policy.artifact().runtime.anchor.as_ref();
+        let quorum = anchor.map_or(1, |anchor| anchor.quorum);
+        usize::try_from(quorum).unwrap_or(usize::MAX)
+    }
+
+    /// What `status` says where records wait for witnesses longer than the policy allows, whatever it answers then.
+    fn lag(&self) -> Option<String> {
+        let in_force = self.0.in_force();
+        let anchor = in_force.policy.artifact().runtime.anchor.as_ref()?;
+        let since_ms = self.0.witnessed.waits_since_ms()?;
+        let lag_ms = self.0.clock.now().boot_ms.saturating_sub(since_ms);
+        (lag_ms > anchor.max_lag_ms).then(|| pipeline::unattested(lag_ms, anchor.max_lag_ms))
     }
 
     /// The artifact in force: agents, users, sockets.
@@ -668,6 +683,7 @@ impl Opened {
                 .collect(),
             tails: Arc::new(Semaphore::new(TAILS_MAX)),
             upkeep: Arc::clone(&upkeep),
+            clock: Arc::clone(&ports.clock),
             witnessed: Witnessed::new(log_key.clone(), witnesses, Arc::clone(&heads), attested),
             _lock: lock,
         });

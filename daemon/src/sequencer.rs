@@ -611,6 +611,9 @@ impl Sequencer {
         self.state.apply(seq, time, &body).map_err(|error| {
             NotPushed::Refused(Refusal::internal(format!("out of order: {error}")))
         })?;
+        self.shared
+            .witnessed
+            .waits(self.state.unattested_since_ms());
         let draft = Draft {
             seq,
             encoded,

@@ -36,6 +36,7 @@ pub const CAPABILITIES: &[&str] = &[
     capabilities::RULES,
     capabilities::PROFILE_MINIMAL,
     capabilities::ALLOWED_SOCKETS,
+    capabilities::ANCHOR,
     capabilities::KEEP_ENV,
     capabilities::MODE_SHADOW,
     capabilities::REVEAL,

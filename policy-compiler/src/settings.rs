@@ -14,9 +14,10 @@ use crate::zone;
 use faramesh_core::call::check_agent_name;
 use faramesh_core::decision::Effect;
 use faramesh_core::policy::artifact::{
-    COLD_START_MS_MAX, LIST_MAX, Mode, Profile, RuleEffect, SOCKET_PATH_BYTES_MAX, TEXT_BYTES_MAX,
-    USER_BYTES_MAX, Zone,
+    ANCHOR_LAG_MS, ANCHOR_QUORUM_MAX, COLD_START_MS_MAX, LIST_MAX, Mode, OnLag, Profile,
+    RuleEffect, SOCKET_PATH_BYTES_MAX, TEXT_BYTES_MAX, USER_BYTES_MAX, Zone,
 };
+use std::ops::RangeInclusive;
 
 /// The result of reading a value: a finding is boxed, it is large and rare.
 pub(crate) type Read<T> = Result<T, Box<Diagnostic>>;
@@ -201,22 +202,56 @@ pub(crate) fn timezone(setting: &Setting) -> Read<Zone> {
 
 /// `cold_start_deny_window 30s`, milliseconds.
 pub(crate) fn cold_start(setting: &Setting) -> Read<u64> {
-    const EXPECTED: &str = "a duration with its unit, from 1s to 1h, such as `30s`";
+    let expected = "a duration with its unit, from 1s to 1h, such as `30s`";
+    duration(setting, expected, 1_000..=COLD_START_MS_MAX)
+}
+
+/// `anchor_max_lag 10m`, milliseconds.
+pub(crate) fn anchor_max_lag(setting: &Setting) -> Read<u64> {
+    let expected = "a duration with its unit, from 10s to 7d, such as `10m`";
+    duration(setting, expected, ANCHOR_LAG_MS.0..=ANCHOR_LAG_MS.1)
+}
+
+/// `anchor_quorum 2`.
+pub(crate) fn anchor_quorum(setting: &Setting) -> Read<u32> {
+    let expected = format!("how many witnesses, from 1 to {ANCHOR_QUORUM_MAX}");
     let Some(value) = only(setting) else {
-        return wrong(setting, setting.span, EXPECTED);
+        return wrong(setting, setting.span, &expected);
+    };
+    let quorum = match &value.kind {
+        ValueKind::Number(quantity) if quantity.unit == Unit::None => quantity.value.parse().ok(),
+        ValueKind::Text(text) => text.parse().ok(),
+        _ => None,
+    };
+    match quorum {
+        Some(quorum) if (1..=ANCHOR_QUORUM_MAX).contains(&quorum) => Ok(quorum),
+        _ => wrong(setting, value.span, &expected),
+    }
+}
+
+pub(crate) fn anchor_on_lag(setting: &Setting) -> Read<OnLag> {
+    one_of(
+        setting,
+        &[
+            ("deny", OnLag::Deny),
+            ("defer", OnLag::Defer),
+            ("warn", OnLag::Warn),
+        ],
+    )
+}
+
+fn duration(setting: &Setting, expected: &str, within: RangeInclusive<u64>) -> Read<u64> {
+    let Some(value) = only(setting) else {
+        return wrong(setting, setting.span, expected);
     };
     let quantity = match &value.kind {
         ValueKind::Number(quantity) => quantity.clone(),
         ValueKind::Text(text) => quantity::parse(text, value.span)?,
-        _ => return wrong(setting, value.span, EXPECTED),
+        _ => return wrong(setting, value.span, expected),
     };
     match (quantity.unit, quantity::milliseconds(&quantity)) {
-        (Unit::Duration, Some(milliseconds))
-            if (1_000..=COLD_START_MS_MAX).contains(&milliseconds) =>
-        {
-            Ok(milliseconds)
-        }
-        _ => wrong(setting, value.span, EXPECTED),
+        (Unit::Duration, Some(milliseconds)) if within.contains(&milliseconds) => Ok(milliseconds),
+        _ => wrong(setting, value.span, expected),
     }
 }
 

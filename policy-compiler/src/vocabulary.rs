@@ -126,6 +126,9 @@ const PACK: &[Entry] = &[
 const RUNTIME: &[Entry] = &[
     entry("agent_enforce_profile", Shape::Value),
     entry("allowed_sockets", Shape::Value),
+    entry("anchor_max_lag", Shape::Value),
+    entry("anchor_on_lag", Shape::Value),
+    entry("anchor_quorum", Shape::Value),
     entry("cold_start_deny_window", Shape::Value),
     entry("keep_env", Shape::Value),
     entry("mode", Shape::Value),

@@ -17,6 +17,7 @@ mod policies;
 mod readme;
 mod repository;
 mod systemd;
+mod witness;
 
 /// A policy with each verdict, for agents that the world runs.
 const POLICY: &str = r#"

@@ -56,7 +56,7 @@ fn systemd_verifies_the_units_without_a_word() {
             units.push(to);
         }
     }
-    assert_eq!(units.len(), 5);
+    assert_eq!(units.len(), 7);
     let output = Command::new("systemd-analyze")
         .args(["verify", "--man=no"])
         .args(&units)

@@ -32,7 +32,7 @@ install -m 0755 "$here/probe.sh" "$root/usr/local/bin/faramesh-probe"
 : > "$root/etc/fstab"
 # A fresh host: no trace of the stacks and users of the machine that runs the test.
 rm -rf "$root"/etc/faramesh "$root"/var/lib/faramesh "$root"/var/lib/faramesh-signer "$root"/var/lib/faramesh-index
-for user in faramesh faramesh-signer faramesh-shim faramesh-index; do sed -i "/^$user:/d" "$root"/etc/{passwd,shadow,group,gshadow}; done
+for user in faramesh faramesh-signer faramesh-shim faramesh-index faramesh-anchor faramesh-witness; do sed -i "/^$user:/d" "$root"/etc/{passwd,shadow,group,gshadow}; done
 cat > "$root/etc/systemd/system/faramesh-probe.service" <<'U'
 [Unit]
 Requires=sysinit.target dbus.socket

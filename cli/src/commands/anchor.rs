@@ -101,7 +101,7 @@ impl Pusher {
                 journal.clone(),
                 args.key.clone(),
                 args.witnesses.clone(),
-                None,
+                args.admin.clone(),
             ),
             None => {
                 let layout = stack::applied(global)?;
@@ -110,7 +110,8 @@ impl Pusher {
                     .witnesses
                     .clone()
                     .unwrap_or_else(|| layout.witnesses_pub());
-                let admin = Some(layout.admin_socket());
+                let admin = args.admin.clone().unwrap_or_else(|| layout.admin_socket());
+                let admin = Some(admin);
                 (layout.journal().to_owned(), Some(key), Some(pinned), admin)
             }
         };

@@ -160,6 +160,7 @@ pub fn apply(
     output: &Output,
 ) -> Result<(Outcome, Applied), Failure> {
     passed(Step::Compile);
+    setup::enough_witnesses(layout, &compiled.artifact, witnesses)?;
     capabilities(layout, &compiled.artifact, &compiled.places)?;
     passed(Step::Capabilities);
     let mut applied = Applied::default();

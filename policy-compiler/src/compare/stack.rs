@@ -4,9 +4,10 @@ use super::{Reach, Remark};
 use faramesh_core::json;
 use faramesh_core::policy::SEARCH_STEPS_MAX;
 use faramesh_core::policy::artifact::{
-    AgentPolicy, Artifact, Ask, Declaration, Field, Mode, PathRules, Profile, Redaction, Runtime,
-    SEARCHED_BYTES_MAX, Test, compile_expression,
+    AgentPolicy, Anchor, Artifact, Ask, Declaration, Field, Mode, OnLag, PathRules, Profile,
+    Redaction, Runtime, SEARCHED_BYTES_MAX, Test, compile_expression,
 };
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 fn remark(reach: Reach, text: impl Into<String>) -> Remark {
@@ -88,6 +89,7 @@ pub(super) fn remarks(before: Option<&Artifact>, after: &Artifact) -> Vec<Remark
             "the time within which a start must succeed changes",
         ));
     }
+    anchors(&mut all, old.anchor, new.anchor);
     let keys: BTreeSet<&str> = old
         .declared
         .iter()
@@ -107,6 +109,46 @@ pub(super) fn remarks(before: Option<&Artifact>, after: &Artifact) -> Vec<Remark
     let old = before.map_or(&none, |artifact| &artifact.declarations);
     declarations(&mut all, old, &after.declarations);
     all
+}
+
+/// Calls wait for witnesses in one of them, or longer, or for more of them.
+fn anchors(all: &mut Vec<Remark>, old: Option<Anchor>, new: Option<Anchor>) {
+    // The time and the quorum of what only warns change no answer.
+    let stops = |anchor: Option<Anchor>| anchor.filter(|anchor| anchor.on_lag != OnLag::Warn);
+    match (stops(old), stops(new)) {
+        (None, None) => {
+            if old != new {
+                all.push(remark(Reach::Neutral, "what is said of witnesses changes"));
+            }
+        }
+        (None, Some(_)) => all.push(remark(
+            Reach::Narrower,
+            "calls wait for witnesses: they are not permitted while the journal is unattested for too long",
+        )),
+        (Some(_), None) => all.push(remark(
+            Reach::Wider,
+            "calls no longer wait for witnesses",
+        )),
+        (Some(old), Some(new)) => {
+            let mut changed = |order: Ordering, what: &str| match order {
+                Ordering::Less => all.push(remark(Reach::Narrower, format!("{what}: stricter"))),
+                Ordering::Greater => all.push(remark(Reach::Wider, format!("{what}: milder"))),
+                Ordering::Equal => {}
+            };
+            changed(
+                new.max_lag_ms.cmp(&old.max_lag_ms),
+                "how long the journal may be unattested changes",
+            );
+            changed(
+                old.quorum.cmp(&new.quorum),
+                "how many witnesses have to attest the journal changes",
+            );
+            changed(
+                old.on_lag.cmp(&new.on_lag),
+                "what is answered while the journal is unattested for too long changes",
+            );
+        }
+    }
 }
 
 /// What concerns an agent and no single call.

@@ -673,6 +673,18 @@ impl Lowering<'_> {
                 runtime.allowed_sockets = self.take(settings::allowed_sockets(setting))?
             }
             "timezone" => runtime.zone = self.take(settings::timezone(setting))?,
+            "anchor_quorum" => {
+                let quorum = self.take(settings::anchor_quorum(setting))?;
+                runtime.anchor.get_or_insert_default().quorum = quorum;
+            }
+            "anchor_max_lag" => {
+                let max_lag_ms = self.take(settings::anchor_max_lag(setting))?;
+                runtime.anchor.get_or_insert_default().max_lag_ms = max_lag_ms;
+            }
+            "anchor_on_lag" => {
+                let on_lag = self.take(settings::anchor_on_lag(setting))?;
+                runtime.anchor.get_or_insert_default().on_lag = on_lag;
+            }
             _ => {
                 let key = RUNTIME_KEYS.iter().find(|key| key.word == word)?;
                 let mut settings = Settings::new();

@@ -105,10 +105,17 @@ impl Page {
             if runtime.mode == Mode::Shadow {
                 page.line("mode = \"shadow\"");
             }
-            if runtime.cold_start_deny_window_ms != none.cold_start_deny_window_ms {
-                let milliseconds = runtime.cold_start_deny_window_ms;
+            let mut duration = |key: &str, milliseconds: u64| {
                 let (seconds, rest) = (milliseconds / 1_000, milliseconds % 1_000);
-                page.line(&format!("cold_start_deny_window = {seconds}.{rest:03}s"));
+                page.line(&format!("{key} = {seconds}.{rest:03}s"));
+            };
+            if runtime.cold_start_deny_window_ms != none.cold_start_deny_window_ms {
+                duration("cold_start_deny_window", runtime.cold_start_deny_window_ms);
+            }
+            if let Some(anchor) = &runtime.anchor {
+                duration("anchor_max_lag", anchor.max_lag_ms);
+                page.line(&format!("anchor_on_lag = \"{}\"", anchor.on_lag.as_str()));
+                page.line(&format!("anchor_quorum = {}", anchor.quorum));
             }
             if let Some(reveal) = runtime.reveal_rule {
                 let word = if reveal { "rule" } else { "nothing" };

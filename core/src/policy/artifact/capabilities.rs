@@ -36,6 +36,8 @@ pub const REVEAL: &str = "runtime.reveal";
 pub const KEEP_ENV: &str = "runtime.keep_env";
 /// `allowed_sockets`: Unix sockets that agents may connect to.
 pub const ALLOWED_SOCKETS: &str = "runtime.allowed_sockets";
+/// `anchor_quorum`, `anchor_max_lag`, `anchor_on_lag`: calls wait for witnesses.
+pub const ANCHOR: &str = "runtime.anchor";
 /// `agent_enforce_profile minimal`: a launch without Landlock.
 pub const PROFILE_MINIMAL: &str = "runtime.agent_enforce_profile.minimal";
 /// Conditions over `time.*`.
@@ -77,6 +79,7 @@ pub fn of(artifact: &Artifact) -> Vec<String> {
     needs(REVEAL, runtime.reveal_rule.is_some());
     needs(KEEP_ENV, !runtime.keep_env.is_empty());
     needs(ALLOWED_SOCKETS, !runtime.allowed_sockets.is_empty());
+    needs(ANCHOR, runtime.anchor.is_some());
     needs(PROFILE_MINIMAL, runtime.profile == Profile::Minimal);
     for setting in &runtime.declared {
         needs(

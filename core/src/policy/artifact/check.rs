@@ -63,6 +63,14 @@ fn check_runtime(runtime: &Runtime) -> Result<(), Fault> {
     {
         return Err(Fault::OutOfRange("cold start deny window"));
     }
+    if let Some(anchor) = &runtime.anchor {
+        if !(1..=ANCHOR_QUORUM_MAX).contains(&anchor.quorum) {
+            return Err(Fault::OutOfRange("quorum of witnesses"));
+        }
+        if !(ANCHOR_LAG_MS.0..=ANCHOR_LAG_MS.1).contains(&anchor.max_lag_ms) {
+            return Err(Fault::OutOfRange("lag behind the witnesses"));
+        }
+    }
     check_zone(&runtime.zone)?;
     at_most("settings", runtime.declared.len(), LIST_MAX)?;
     let keys = runtime.declared.iter().map(|setting| &setting.key);

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 
 /// First bytes of every artifact; the digit is the format's version.
-pub const ARTIFACT_MAGIC: &[u8] = b"faramesh artifact 2\n";
+pub const ARTIFACT_MAGIC: &[u8] = b"faramesh artifact 3\n";
 /// An artifact's size, bytes: 10,000 rules of the corpus take under 3 MiB.
 pub const ARTIFACT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Rules in one agent.
@@ -93,6 +93,12 @@ pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 pub const USER_BYTES_MAX: usize = 32;
 /// Longest cold start, milliseconds: an hour.
 pub const COLD_START_MS_MAX: u64 = 3_600_000;
+/// Witnesses that can be asked for: as many as can be pinned.
+pub const ANCHOR_QUORUM_MAX: u32 = 14;
+const _: () = assert!(ANCHOR_QUORUM_MAX as usize == crate::cosign::WITNESSES_MAX);
+/// Shortest and longest lag behind the witnesses, milliseconds: an anchor looks every few seconds; a week is no lag but a
+/// habit.
+pub const ANCHOR_LAG_MS: (u64, u64) = (10_000, 7 * 24 * 3_600_000);
 
 /// Why bytes, or a policy, are no artifact.
 #[derive(Debug, thiserror::Error)]
@@ -104,7 +110,7 @@ pub enum ArtifactInvalid {
         bytes: usize,
     },
     /// Another file, or an artifact of another version.
-    #[error("not an artifact of version 2")]
+    #[error("not an artifact of version 3")]
     Magic,
     /// The bytes behind the magic make no policy.
     #[error("artifact does not decode: {0}")]
@@ -472,6 +478,7 @@ mod tests {
                 "notify.recorded",
                 "rules",
                 "runtime.allowed_sockets",
+                "runtime.anchor",
                 "runtime.keep_env",
             ]
             .map(str::to_owned)
@@ -483,6 +490,10 @@ mod tests {
                 keep_env: vec!["OPENAI_BASE_URL".to_owned()],
                 profile: Profile::Full,
                 allowed_sockets: vec!["/run/desk.sock".to_owned()],
+                anchor: Some(Anchor {
+                    quorum: 2,
+                    ..Anchor::default()
+                }),
                 ..Runtime::default()
             },
             declarations: Vec::new(),
@@ -562,10 +573,10 @@ mod tests {
 
     #[test]
     fn a_number_written_in_more_bytes_than_it_needs_is_refused() {
-        // The list of demands has five entries: its length as a varint of two bytes.
+        // The list of demands has six entries: its length as a varint of two bytes.
         let bytes = encode(&sound()).unwrap();
         let mut longer = ARTIFACT_MAGIC.to_vec();
-        longer.extend([0x85, 0x00]);
+        longer.extend([0x86, 0x00]);
         longer.extend(&bytes[ARTIFACT_MAGIC.len() + 1..]);
         assert!(matches!(
             decode(&longer),

@@ -39,6 +39,53 @@ pub struct Runtime {
     pub zone: Zone,
     /// Settings that nothing here decides by, sorted by key, keys unique.
     pub declared: Vec<Setting>,
+    /// What witnesses have to have seen; `None`: calls do not wait for witnesses.
+    pub anchor: Option<Anchor>,
+}
+
+/// `runtime { anchor_quorum, anchor_max_lag, anchor_on_lag }`: whoever writes one of them asks for all three.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Anchor {
+    /// Different pinned witnesses that have to cosign a checkpoint before it counts as attested.
+    pub quorum: u32,
+    /// For so long at most may a record lie in the journal without being attested, milliseconds.
+    pub max_lag_ms: u64,
+    /// What is answered then.
+    pub on_lag: OnLag,
+}
+
+impl Default for Anchor {
+    /// What holds of it without being written: one witness, ten minutes, and no call after that. Ten minutes are a restart
+    /// of the host that the witness is on.
+    fn default() -> Anchor {
+        Anchor {
+            quorum: 1,
+            max_lag_ms: 600_000,
+            on_lag: OnLag::Deny,
+        }
+    }
+}
+
+/// `runtime { anchor_on_lag }`, milder first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum OnLag {
+    /// Status says so; calls proceed.
+    Warn,
+    /// What would be permitted is deferred to a person.
+    Defer,
+    /// Every call is refused.
+    Deny,
+}
+
+impl OnLag {
+    /// The word in policies.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            OnLag::Warn => "warn",
+            OnLag::Defer => "defer",
+            OnLag::Deny => "deny",
+        }
+    }
 }
 
 /// `runtime { mode }`.
@@ -126,6 +173,7 @@ impl Default for Runtime {
             allowed_sockets: Vec::new(),
             zone: Zone::utc(),
             declared: Vec::new(),
+            anchor: None,
         }
     }
 }
