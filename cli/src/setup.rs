@@ -41,10 +41,7 @@ pub fn ensure_users(layout: &Layout, artifact: &Artifact) -> Result<(Vec<Account
     for agent in &artifact.agents {
         let user = run_as(agent.run_as.as_deref());
         let is_ours = |ours: &[&str]| ours.contains(&user);
-        if user == "root"
-            || is_ours(&accounts::OWN_USERS)
-            || is_ours(&accounts::OTHER_USERS)
-        {
+        if user == "root" || is_ours(&accounts::OWN_USERS) || is_ours(&accounts::OTHER_USERS) {
             return Err(Failure::data(format!(
                 "agent `{}`: `run_as` is `{user}`, and no agent may be that user",
                 agent.name

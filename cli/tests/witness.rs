@@ -6,6 +6,8 @@ use faramesh_cli::anchor::ask::{self, Asked, Trouble};
 use faramesh_cli::anchor::file::{self, AnchorFile, Protection};
 use faramesh_cli::anchor::follow::{self, Follower};
 use faramesh_cli::anchor::round;
+use faramesh_cli::args::{Format, Global};
+use faramesh_cli::output::Output;
 use faramesh_cli::witness::address::Address;
 use faramesh_cli::witness::keeper::{Heads, Keeper, Sign, Verdict};
 use faramesh_cli::witness::serve::{self, Door};
@@ -14,6 +16,7 @@ use faramesh_core::checkpoint::{Checkpoint, KeyName, PublicKey};
 use faramesh_core::cosign::{WitnessKey, Witnesses};
 use faramesh_core::frame;
 use faramesh_core::record::Encoded;
+use faramesh_core::tree::tiles::{Gather, Plan};
 use faramesh_core::tree::{self, Frontier, Hash, Head, leaf_hash};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -173,12 +176,35 @@ impl Heads for Shelf {
     }
 }
 
+#[expect(clippy::unwrap_used, reason = "a test helper: small trees")]
+fn proof(old: u64, leaves: &[Hash]) -> Vec<Hash> {
+    let new = leaves.len() as u64;
+    if old == 0 || old == new {
+        return Vec::new();
+    }
+    let plan = Plan::consistency(old, new).unwrap();
+    let mut gather = Gather::new(Frontier::new(), plan.nodes());
+    leaves.iter().for_each(|leaf| gather.push(*leaf).unwrap());
+    plan.hashes(|node| gather.node(node)).unwrap()
+}
+
+/// Says nothing.
+fn quiet() -> Output {
+    Output::new(&Global {
+        dir: ".".into(),
+        format: Format::Text,
+        no_color: true,
+        quiet: true,
+        development: true,
+    })
+}
+
 /// A question about the first `size` of these leaves, from the first `old` of them.
 fn body(seed: u8, leaves: &[Hash], old: usize, size: usize) -> Vec<u8> {
     let head = head(&leaves[..size]);
     Submission {
         old: old as u64,
-        proof: follow::proof(old as u64, &leaves[..size]),
+        proof: proof(old as u64, &leaves[..size]),
         note: note(seed, head).into_bytes(),
     }
     .body()
@@ -423,15 +449,20 @@ impl Random {
 }
 
 #[test]
-fn a_consistency_proof_holds_for_every_pair_of_sizes() {
-    let all = leaves(b'a', 0, 33);
-    for new in 0..=33 {
-        for old in 0..=new {
-            let proof = follow::proof(old as u64, &all[..new]);
-            let heads = (head(&all[..old]), head(&all[..new]));
-            tree::verify_consistency(&heads.0, &heads.1, &proof).unwrap();
-        }
+fn a_proof_from_the_files_holds_for_every_pair_of_sizes() {
+    let dir = tempfile::tempdir().unwrap();
+    let all = journal(dir.path(), b'a', 0, 33);
+    let new = head(&all);
+    for old in 0..=33 {
+        let (before, proof) = follow::consistency(dir.path(), old, &new, &quiet()).unwrap();
+        assert_eq!(before, head(&all[..old as usize]));
+        tree::verify_consistency(&before, &new, &proof).unwrap();
     }
+    let another = Head {
+        root: [9; 32],
+        ..new
+    };
+    assert!(follow::consistency(dir.path(), 7, &another, &quiet()).is_err());
 }
 
 /// Heads that several threads may hold.
@@ -497,9 +528,15 @@ fn an_anchor_gets_the_cosignatures_of_two_doors_and_keeps_them_joined() {
             journal(dir.path(), b'a', 0, size);
             let newest = follower.newest().unwrap().unwrap();
             assert_eq!(newest.head().size, size as u64);
-            let round = round::round(&mut follower, &newest, &mut witnesses, &pinned(&[2, 3]))
-                .await
-                .unwrap();
+            let round = round::round(
+                &mut follower,
+                &newest,
+                &mut witnesses,
+                &pinned(&[2, 3]),
+                quiet(),
+            )
+            .await
+            .unwrap();
             assert_eq!(round.names(), ["witness.example/w2", "witness.example/w3"]);
             assert!(matches!(
                 round.troubles.as_slice(),
@@ -550,7 +587,7 @@ fn what_is_said_to_be_append_only_cannot_be_written_over_cut_or_removed() {
 
 async fn asked_about(dir: &Path, asked: &mut Asked) -> Result<ask::Lines, Trouble> {
     let newest = Follower::new(dir, log(1)).newest().unwrap().unwrap();
-    ask::cosignature(asked, dir, &newest, &pinned(&[2])).await
+    ask::cosignature(asked, dir, &newest, &pinned(&[2]), quiet()).await
 }
 
 #[test]
@@ -610,7 +647,7 @@ fn the_anchor_file_alone_remembers_what_was_seen() {
             journal(dir.path(), history, common, size);
             let mut follower = Follower::new(dir.path(), log(1));
             let newest = follower.newest().unwrap().unwrap();
-            round::extends(&follower, &newest, &last)
+            round::extends(&follower, &newest, &last, &quiet())
         };
         assert_eq!(held(b'a', 0, 12), Ok(()));
         assert_eq!(held(b'b', 9, 12), Err(Trouble::Fork { known: 10 }));

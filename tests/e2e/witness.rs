@@ -187,7 +187,9 @@ fn calls_are_refused_while_no_witness_attests_the_journal_and_permitted_again_af
     let (world, mut witness) = {
         let (world, witness) = witnessed(&development_policy());
         std::fs::write(world.dir.join("governance.fms"), policy).unwrap();
-        let apply = program(&world, &["apply", "--development"]).output().unwrap();
+        let apply = program(&world, &["apply", "--development"])
+            .output()
+            .unwrap();
         assert!(apply.status.success(), "{apply:?}");
         (world, witness)
     };
@@ -201,7 +203,11 @@ fn calls_are_refused_while_no_witness_attests_the_journal_and_permitted_again_af
         (answer.effect == "deny").then_some(answer)
     });
     assert_eq!(refused.code, "JOURNAL_UNAVAILABLE");
-    assert!(refused.message.contains("no witness has attested"), "{}", refused.message);
+    assert!(
+        refused.message.contains("no witness has attested"),
+        "{}",
+        refused.message
+    );
     witness.serve(&world);
     let (exit, anchored, said) = anchor(&world, &witness, &[]);
     assert_eq!(exit, 0, "{anchored} {said}");
@@ -224,7 +230,9 @@ fn a_policy_that_wants_more_witnesses_than_are_pinned_is_not_applied() {
     let (world, _witness) = witnessed(&development_policy());
     let policy = format!("runtime {{ anchor_quorum = 2 }}\n{}", development_policy());
     std::fs::write(world.dir.join("governance.fms"), policy).unwrap();
-    let apply = program(&world, &["apply", "--development"]).output().unwrap();
+    let apply = program(&world, &["apply", "--development"])
+        .output()
+        .unwrap();
     assert_eq!(apply.status.code(), Some(78), "{apply:?}");
     assert_eq!(world.govern("bot", "crm/lookup", "{}").effect, "permit");
 }
@@ -234,14 +242,13 @@ fn the_daemon_takes_no_note_that_nobody_pinned_cosigned() {
     let world = World::development(&development_policy());
     let witness = Witness::of(&world);
     let key = witness.key();
-    let (exit, refused, said) = anchor(
-        &world,
-        &witness,
-        &["--witnesses", key.to_str().unwrap()],
-    );
+    let (exit, refused, said) = anchor(&world, &witness, &["--witnesses", key.to_str().unwrap()]);
     assert_eq!(exit, 69, "{refused} {said}");
     assert!(
-        refused["daemon"].as_str().unwrap().contains("no witness is pinned"),
+        refused["daemon"]
+            .as_str()
+            .unwrap()
+            .contains("no witness is pinned"),
         "{refused}"
     );
 }

@@ -7,6 +7,7 @@
 
 use super::follow::{self, Newest};
 use crate::failure::Failure;
+use crate::output::Output;
 use crate::untrusted::Untrusted;
 use crate::witness::address::Address;
 use crate::witness::wire::{self, ADD_CHECKPOINT, SIZE_TYPE, Submission};
@@ -131,6 +132,7 @@ pub async fn cosignature(
     dir: &Path,
     newest: &Newest,
     pinned: &Witnesses,
+    output: Output,
 ) -> Result<Lines, Trouble> {
     let head = newest.head();
     for _ in 0..QUESTIONS_MAX {
@@ -142,9 +144,10 @@ pub async fn cosignature(
             });
         }
         let dir = dir.to_owned();
-        let proof = tokio::task::spawn_blocking(move || follow::consistency(&dir, old, &head))
-            .await
-            .map_err(|e| Trouble::Unreachable(format!("the proof was not made: {e}")))?;
+        let proof =
+            tokio::task::spawn_blocking(move || follow::consistency(&dir, old, &head, &output))
+                .await
+                .map_err(|e| Trouble::Unreachable(format!("the proof was not made: {e}")))?;
         let (_, proof) = proof.map_err(Trouble::Journal)?;
         let note = newest.note.clone();
         let body = Submission { old, proof, note }.body();

@@ -6,12 +6,14 @@
 
 use crate::failure::Failure;
 use crate::journal::{self, SegmentFile};
+use crate::output::Output;
+use crate::proofs::Log;
 use faramesh_core::checkpoint::{Checkpoint, PublicKey, Verified};
 use faramesh_core::frame::{self, Frame, Item};
-use faramesh_core::tree::{Frontier, Hash, Head, leaf_hash, node_hash, verify_consistency};
+use faramesh_core::tree::tiles::Plan;
+use faramesh_core::tree::{self, Frontier, Hash, Head, empty_root, verify_consistency};
 use std::fs::File;
 use std::io;
-use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -201,91 +203,39 @@ fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
     Ok(read)
 }
 
-/// What the journal's first `old` records hash to, and the proof that `new` extends them.
+/// What the journal's first `old` records hash to, and the proof that `new` extends them: from hash tiles, and where there
+/// are none from the records.
 ///
 /// # Errors
-/// The records cannot be read, or are not those that `new` is the root of.
-pub fn consistency(dir: &Path, old: u64, new: &Head) -> Result<(Head, Vec<Hash>), Failure> {
-    let leaves = leaves(dir, new.size)?;
-    let another = || {
-        Failure::data("the records are not those that the newest checkpoint was signed for")
-            .next("run `faramesh audit verify`")
-    };
-    let before = usize::try_from(old).ok().and_then(|old| leaves.get(..old));
-    let mut frontier = Frontier::new();
-    for leaf in before.ok_or_else(another)? {
-        frontier.push(*leaf).map_err(|_| another())?;
+/// The journal cannot be read, or does not lead to `new`.
+pub fn consistency(
+    dir: &Path,
+    old: u64,
+    new: &Head,
+    output: &Output,
+) -> Result<(Head, Vec<Hash>), Failure> {
+    if old == new.size {
+        return Ok((*new, Vec::new()));
     }
+    if old == 0 {
+        let empty = Head {
+            size: 0,
+            root: empty_root(),
+        };
+        return Ok((empty, Vec::new()));
+    }
+    let impossible = |e: tree::Error| Failure::internal(format!("no proof from {old}: {e}"));
+    let log = Log::open(dir)?;
+    let plan = Plan::frontier(old).map_err(impossible)?;
+    // Not proven yet: a wrong frontier makes a root from which the proof below does not hold.
+    let nodes = log.prove(&plan, new, |_| true, output)?.hashes;
+    let frontier = Frontier::from_parts(old, nodes).map_err(impossible)?;
     let before = Head {
         size: old,
         root: frontier.root(),
     };
-    let proof = proof(old, &leaves);
-    verify_consistency(&before, new, &proof).map_err(|_| another())?;
-    Ok((before, proof))
-}
-
-fn leaves(dir: &Path, size: u64) -> Result<Vec<Hash>, Failure> {
-    let mut leaves = Vec::new();
-    for segment in journal::segments(dir)? {
-        if leaves.len() as u64 >= size {
-            break;
-        }
-        let bytes = journal::read(&segment)?;
-        let _ = journal::records(segment.first, &bytes, |seq, stored| {
-            if seq >= size {
-                return ControlFlow::Break(());
-            }
-            leaves.push(leaf_hash(stored.record));
-            ControlFlow::Continue(())
-        });
-    }
-    if leaves.len() as u64 == size {
-        return Ok(leaves);
-    }
-    Err(Failure::data(format!(
-        "`{}` holds {} of the {size} records of its newest checkpoint",
-        dir.display(),
-        leaves.len()
-    ))
-    .next("run `faramesh audit verify`"))
-}
-
-/// RFC 6962, section 2.1.2.
-pub fn proof(old: u64, leaves: &[Hash]) -> Vec<Hash> {
-    let mut proof = Vec::new();
-    let old = usize::try_from(old).unwrap_or(usize::MAX);
-    if old > 0 && old < leaves.len() {
-        subproof(old, leaves, true, &mut proof);
-    }
-    proof
-}
-
-fn subproof(old: usize, leaves: &[Hash], whole: bool, proof: &mut Vec<Hash>) {
-    if old == leaves.len() {
-        if !whole {
-            proof.push(root(leaves));
-        }
-        return;
-    }
-    let half = leaves.len().next_power_of_two() / 2;
-    let Some((left, right)) = leaves.split_at_checked(half) else {
-        return;
-    };
-    if old <= half {
-        subproof(old, left, whole, proof);
-        proof.push(root(right));
-    } else {
-        subproof(old - half, right, false, proof);
-        proof.push(root(left));
-    }
-}
-
-fn root(leaves: &[Hash]) -> Hash {
-    let half = leaves.len().next_power_of_two() / 2;
-    match (leaves, leaves.split_at_checked(half)) {
-        ([leaf], _) => *leaf,
-        (_, Some((left, right))) if half > 0 => node_hash(&root(left), &root(right)),
-        _ => faramesh_core::tree::empty_root(),
-    }
+    let plan = Plan::consistency(old, new.size).map_err(impossible)?;
+    let holds = |proof: &[Hash]| verify_consistency(&before, new, proof).is_ok();
+    let proof = log.prove(&plan, new, holds, output)?;
+    Ok((before, proof.hashes))
 }

@@ -4,6 +4,7 @@
 use super::ask::{self, Asked, Lines, Trouble};
 use super::follow::{self, Follower, Newest};
 use crate::failure::Failure;
+use crate::output::Output;
 use crate::witness::address::Address;
 use faramesh_core::checkpoint::SIGNATURES_MAX;
 use faramesh_core::cosign::{Cosigned, Witnesses};
@@ -42,13 +43,14 @@ pub async fn round(
     newest: &Newest,
     witnesses: &mut [Asked],
     pinned: &Witnesses,
+    output: Output,
 ) -> Result<Round, Failure> {
     let mut asking = JoinSet::new();
     for (index, asked) in witnesses.iter().enumerate() {
         let (mut asked, dir) = (asked.clone(), follower.dir().to_owned());
         let (newest, pinned) = (newest.clone(), pinned.clone());
         asking.spawn(async move {
-            let given = ask::cosignature(&mut asked, &dir, &newest, &pinned).await;
+            let given = ask::cosignature(&mut asked, &dir, &newest, &pinned, output).await;
             (index, asked, given)
         });
     }
@@ -112,7 +114,12 @@ fn join(
 ///
 /// # Errors
 /// It does not: the trouble, or the journal cannot be read.
-pub fn extends(follower: &Follower, newest: &Newest, anchored: &Cosigned) -> Result<(), Trouble> {
+pub fn extends(
+    follower: &Follower,
+    newest: &Newest,
+    anchored: &Cosigned,
+    output: &Output,
+) -> Result<(), Trouble> {
     let (old, new) = (anchored.checkpoint().head, newest.head());
     if old.size > new.size {
         return Err(Trouble::Rollback {
@@ -121,7 +128,7 @@ pub fn extends(follower: &Follower, newest: &Newest, anchored: &Cosigned) -> Res
         });
     }
     let (before, _) =
-        follow::consistency(follower.dir(), old.size, &new).map_err(Trouble::Journal)?;
+        follow::consistency(follower.dir(), old.size, &new, output).map_err(Trouble::Journal)?;
     match before == old {
         true => Ok(()),
         false => Err(Trouble::Fork { known: old.size }),

@@ -204,6 +204,7 @@ impl Pusher {
             &newest,
             &mut self.witnesses,
             &self.pinned,
+            self.output,
         )
         .await?;
         self.keep(&newest, &round)?;
@@ -226,7 +227,7 @@ impl Pusher {
         let Some(last) = file::last(path, self.follower.key(), &self.pinned)? else {
             return Ok(None);
         };
-        match round::extends(&self.follower, newest, &last) {
+        match round::extends(&self.follower, newest, &last, &self.output) {
             Ok(()) => {
                 let by = last.by().iter().map(|by| by.witness.to_string());
                 self.kept = (last.checkpoint().head.size, by.collect());
