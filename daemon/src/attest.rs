@@ -185,3 +185,101 @@ impl Witnessed {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ed25519_dalek::{Signer as _, SigningKey};
+    use faramesh_core::checkpoint::{Checkpoint, KeyName};
+    use faramesh_core::cosign::WitnessKey;
+
+    fn private(seed: u8) -> SigningKey {
+        SigningKey::from_bytes(&[seed; 32])
+    }
+
+    fn log() -> PublicKey {
+        let bytes = private(1).verifying_key().to_bytes();
+        PublicKey::new(KeyName::origin("shop", &bytes).unwrap(), &bytes).unwrap()
+    }
+
+    fn witness(seed: u8) -> WitnessKey {
+        let bytes = private(seed).verifying_key().to_bytes();
+        WitnessKey::new(KeyName::new(&format!("w{seed}")).unwrap(), &bytes).unwrap()
+    }
+
+    fn head(size: u64, root: u8) -> Head {
+        let root = [root; 32];
+        Head { size, root }
+    }
+
+    /// Pins these; began with 3 records, and made 5 and 9 durable.
+    fn witnessed(pinned: &[u8]) -> Witnessed {
+        let heads = Arc::new(Heads::new(head(3, 3)));
+        heads.push(head(5, 5));
+        heads.push(head(9, 9));
+        let pinned = pinned.iter().map(|seed| witness(*seed)).collect();
+        Witnessed::new(log(), Witnesses::new(pinned).unwrap(), heads, 3)
+    }
+
+    fn note(head: Head, by: &[u8]) -> String {
+        let origin = log().name().clone();
+        let checkpoint = Checkpoint { origin, head };
+        let sign = |seed: u8| move |text: &[u8]| private(seed).sign(text).to_bytes();
+        let mut note = log().seal(&checkpoint, sign(1)).unwrap();
+        let opened = log().open::<Checkpoint>(note.as_bytes()).unwrap();
+        for seed in by {
+            note += &witness(*seed).cosign(&opened, 1, sign(*seed)).unwrap();
+        }
+        note
+    }
+
+    #[test]
+    fn what_enough_pinned_witnesses_cosigned_of_this_runs_own_heads_is_taken() {
+        let witnessed = witnessed(&[2, 3]);
+        let note = note(head(9, 9), &[3, 2, 7]);
+        let attestation = witnessed.check(&note, 2).unwrap();
+        assert_eq!((attestation.size, attestation.root), (9, [9; 32]));
+        assert_eq!(attestation.witnesses, ["w2", "w3"]);
+        assert_eq!(attestation.note, note);
+        witnessed.recorded(9);
+        let again = witnessed.check(&note, 2);
+        assert!(matches!(again, Err(NotAttested::Already { attested: 9 })));
+    }
+
+    #[test]
+    fn too_few_or_unpinned_witnesses_attest_nothing() {
+        let short = witnessed(&[2, 3]).check(&note(head(9, 9), &[2, 2, 7]), 2);
+        let (found, wanted) = (1, 2);
+        assert!(matches!(short, Err(NotAttested::Quorum { found: f, wanted: w }) if (f, w) == (found, wanted)));
+        let none = witnessed(&[2]).check(&note(head(9, 9), &[]), 0);
+        assert!(matches!(none, Err(NotAttested::Quorum { found: 0, wanted: 1 })));
+        let nobody = witnessed(&[]).check(&note(head(9, 9), &[2]), 1);
+        assert!(matches!(nobody, Err(NotAttested::NobodyPinned)));
+    }
+
+    /// Whoever stole the log's key and fooled a witness still makes the daemon say nothing about his tree.
+    #[test]
+    fn another_tree_is_not_vouched_for_whoever_signed_it() {
+        let witnessed = witnessed(&[2]);
+        let forked = witnessed.check(&note(head(9, 8), &[2]), 1);
+        assert!(matches!(forked, Err(NotAttested::AnotherTree { size: 9 })));
+        for size in [4, 7, 10] {
+            let unknown = witnessed.check(&note(head(size, 9), &[2]), 1);
+            assert!(matches!(unknown, Err(NotAttested::NoHead { .. })), "{size}");
+        }
+        let genuine = note(head(9, 9), &[2]);
+        let changed = genuine.replace("\n9\n", "\n5\n");
+        assert!(matches!(witnessed.check(&changed, 1), Err(NotAttested::Note(_))));
+    }
+
+    #[test]
+    fn the_heads_that_are_remembered_are_bounded_and_the_newest() {
+        let heads = Heads::new(head(1, 1));
+        for size in 2..=HEADS_MAX as u64 + 1 {
+            heads.push(head(size, 1));
+        }
+        assert_eq!(heads.root(1), None);
+        assert_eq!(heads.root(2), Some([1; 32]));
+        assert_eq!(heads.root(HEADS_MAX as u64 + 1), Some([1; 32]));
+    }
+}
