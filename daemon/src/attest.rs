@@ -250,9 +250,17 @@ mod tests {
     fn too_few_or_unpinned_witnesses_attest_nothing() {
         let short = witnessed(&[2, 3]).check(&note(head(9, 9), &[2, 2, 7]), 2);
         let (found, wanted) = (1, 2);
-        assert!(matches!(short, Err(NotAttested::Quorum { found: f, wanted: w }) if (f, w) == (found, wanted)));
+        assert!(
+            matches!(short, Err(NotAttested::Quorum { found: f, wanted: w }) if (f, w) == (found, wanted))
+        );
         let none = witnessed(&[2]).check(&note(head(9, 9), &[]), 0);
-        assert!(matches!(none, Err(NotAttested::Quorum { found: 0, wanted: 1 })));
+        assert!(matches!(
+            none,
+            Err(NotAttested::Quorum {
+                found: 0,
+                wanted: 1
+            })
+        ));
         let nobody = witnessed(&[]).check(&note(head(9, 9), &[2]), 1);
         assert!(matches!(nobody, Err(NotAttested::NobodyPinned)));
     }
@@ -269,7 +277,10 @@ mod tests {
         }
         let genuine = note(head(9, 9), &[2]);
         let changed = genuine.replace("\n9\n", "\n5\n");
-        assert!(matches!(witnessed.check(&changed, 1), Err(NotAttested::Note(_))));
+        assert!(matches!(
+            witnessed.check(&changed, 1),
+            Err(NotAttested::Note(_))
+        ));
     }
 
     #[test]

@@ -19,6 +19,9 @@ const TAIL_BYTES: u64 = 64 << 10;
 /// How an entry's signatures begin.
 const SIGNATURE: &str = "\u{2014} ";
 
+/// Ends what a crash left of an entry, so that it cannot be taken for a note: no base64 has this character.
+const TORN: &str = "?\n\n";
+
 /// Whether entries can be taken back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Protection {
@@ -73,7 +76,7 @@ impl AnchorFile {
     /// It is not known to be durable.
     pub fn append(&mut self, note: &str) -> Result<(), Failure> {
         let failed = |e: io::Error| Failure::io("append to", &self.path, &e);
-        let before = if self.clean { "" } else { "\n\n" };
+        let before = if self.clean { "" } else { TORN };
         self.clean = false;
         self.file
             .write_all(format!("{before}{note}\n").as_bytes())
@@ -106,17 +109,23 @@ fn protect(file: &File) -> Protection {
 /// The file is there and cannot be read.
 pub fn last(path: &Path, log: &PublicKey, pinned: &Witnesses) -> Result<Option<Cosigned>, Failure> {
     let text = tail(path)?;
+    let entries = entries(&text).into_iter().rev();
+    let mut opened = entries.filter_map(|note| pinned.open(note.as_bytes(), log).ok());
+    Ok(opened.find(|cosigned| cosigned.reaches(1)))
+}
+
+/// The notes in an anchor file's text, in order; parts that a crash left are passed over, or are no notes.
+pub fn entries(text: &str) -> Vec<String> {
     let blocks: Vec<&str> = text.split("\n\n").collect();
-    let entries = blocks.windows(2).rev().filter_map(|pair| match pair {
+    let note = |pair: &[&str]| match pair {
         [head, signatures] if signatures.starts_with(SIGNATURE) => Some(format!(
             "{}\n\n{}\n",
             head.trim_start_matches('\n'),
             signatures.trim_end_matches('\n')
         )),
         _ => None,
-    });
-    let mut opened = entries.filter_map(|note| pinned.open(note.as_bytes(), log).ok());
-    Ok(opened.find(|cosigned| cosigned.reaches(1)))
+    };
+    blocks.windows(2).filter_map(note).collect()
 }
 
 fn tail(path: &Path) -> Result<String, Failure> {

@@ -8,6 +8,7 @@
 mod memory;
 mod reading;
 
+use crate::anchor::file::entries;
 use crate::args::{Global, VerifyArgs};
 use crate::commands::check::count;
 use crate::failure::Failure;
@@ -213,18 +214,15 @@ fn attested(file: &Path, key: &PublicKey, quorum: &Quorum) -> Result<Vec<Head>, 
         ))
     };
     let text = String::from_utf8(as_kept(bytes)).map_err(|_| refused("not UTF-8".into()))?;
-    // A note is two parts with an empty line between them, and an anchor file has one behind each note.
-    let parts: Vec<&str> = text.trim_end().split("\n\n").collect();
     let mut heads = Vec::new();
     let mut most = 0;
-    for (index, note) in parts.chunks(2).enumerate() {
-        let note = note.join("\n\n") + "\n";
+    for (index, note) in entries(&text).iter().enumerate() {
         match quorum.witnesses.open(note.as_bytes(), key) {
             Ok(cosigned) if cosigned.reaches(quorum.count) => {
                 heads.push(cosigned.checkpoint().head);
             }
             Ok(cosigned) => most = most.max(cosigned.by().len()),
-            Err(_) if 2 * (index + 1) >= parts.len() && !heads.is_empty() => {}
+            Err(checkpoint::Error::NotANote(_)) => {}
             Err(why) => return Err(refused(format!("note {}: {why}", index + 1))),
         }
     }
