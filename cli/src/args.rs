@@ -538,6 +538,15 @@ pub enum AuditCommand {
         after_help = "Example:\n  faramesh audit export --as csv --since 2026-11-01 --tool 'stripe/*' --out november.csv"
     )]
     Export(ExportArgs),
+    /// Give up records that are lost: the way out where the daemon does not start because the journal lacks them
+    ///
+    /// Shows what would be lost and changes nothing, until --yes-lose has the exact number. What cannot be read is copied
+    /// aside and cut, and the signer goes back to the last checkpoint that is left. The next start records a gap, and
+    /// `audit verify` reports it for ever. Daemon and signer must be stopped; enforced, only root may do it.
+    #[command(
+        after_help = "Example:\n  faramesh audit abandon --head\n  faramesh audit abandon --head --yes-lose 17 --reason 'the disk died'"
+    )]
+    Abandon(AbandonArgs),
     /// List the records that fit, a page at a time
     #[command(
         after_help = "Example:\n  faramesh audit ls --agent support-bot --tool 'stripe/*' --effect deny --since 24h"
@@ -643,6 +652,20 @@ pub struct IndexArgs {
     /// Throw away what was made and make it anew
     #[arg(long)]
     pub rebuild: bool,
+}
+
+/// See [`AuditCommand::Abandon`].
+#[derive(Debug, Args)]
+pub struct AbandonArgs {
+    /// What is given up: the head, that is everything behind the last checkpoint that is left
+    #[arg(long, required = true)]
+    pub head: bool,
+    /// Do it: so many records are lost, exactly
+    #[arg(long, value_name = "N", requires = "reason")]
+    pub yes_lose: Option<u64>,
+    /// Why, in your words: it stands in the record
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
 }
 
 /// See [`AuditCommand::Replay`].

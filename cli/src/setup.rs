@@ -328,7 +328,14 @@ pub fn config(
             SEGMENT_BYTES_DEVELOPMENT
         },
         warnings,
-        limits: Limits::STANDARD,
+        limits: match enforced {
+            true => Limits::STANDARD,
+            // One user has one disk: nobody is kept from filling it by filling it for others.
+            false => Limits {
+                session_journal_bytes_per_hour: 0,
+                ..Limits::STANDARD
+            },
+        },
         agents: match enforced {
             true => users
                 .iter()

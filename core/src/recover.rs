@@ -220,6 +220,25 @@ pub struct Walk<'k> {
     written: Vec<usize>,
     torn: Option<(Position, Damage)>,
     last_beginning: Option<Point>,
+    /// The largest head that a valid note behind the first damage signs, where nothing is judged.
+    later: Option<Option<Head>>,
+}
+
+/// What is left of a journal whose end is lost or damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Salvage {
+    /// It ends here: behind the last valid note before the first place that cannot be read.
+    pub keep: Option<Position>,
+    /// What is left comes to this.
+    pub point: Point,
+    /// The last valid note.
+    pub note: Option<String>,
+    /// Of each walked segment, where its last byte that is not zero ends.
+    pub written: Vec<usize>,
+    /// Where it cannot be read on, and why.
+    pub ended: Option<(Place, Damage)>,
+    /// The largest head that was signed behind that place.
+    pub later: Option<Head>,
 }
 
 /// What is known at the last valid note, or where the walk began.
@@ -268,7 +287,38 @@ impl<'k> Walk<'k> {
             written: Vec::new(),
             torn: None,
             last_beginning: None,
+            later: None,
         })
+    }
+
+    /// The same for an operator who gives up what cannot be read: damage and missing segments end the walk wherever they
+    /// lie, and are no halt. What was changed still is one: that is not lost.
+    ///
+    /// # Errors
+    /// As [`Walk::from`].
+    pub fn to_salvage(point: Point, key: &'k PublicKey) -> Result<Walk<'k>, Halt> {
+        let head = Head {
+            size: 0,
+            root: tree::empty_root(),
+        };
+        let mut walk = Walk::from(point, head, key)?;
+        walk.later = Some(None);
+        Ok(walk)
+    }
+
+    /// What is left, when the last segment was walked.
+    #[must_use]
+    pub fn salvaged(self) -> Salvage {
+        let ended = self.torn.map(|(at, why)| (self.place(at), why));
+        let (keep, note) = self.good.signed.unzip();
+        Salvage {
+            keep,
+            point: self.good.point,
+            note,
+            written: self.written,
+            ended,
+            later: self.later.flatten(),
+        }
     }
 
     /// Whether this may be the fault of the point that the walk began at, and of nothing in the journal: what is wrong
@@ -305,6 +355,10 @@ impl<'k> Walk<'k> {
         if segment.first != self.frontier.size() {
             if written == 0 {
                 return Ok(());
+            }
+            if self.later.is_some() {
+                self.torn = Some((at(0), Damage::Magic));
+                return self.judge_after_damage(segment.bytes, Some(0), at(0), Damage::Magic);
             }
             let why = format!(
                 "the segment's name says that it begins with record {}",
@@ -505,7 +559,7 @@ impl<'k> Walk<'k> {
     /// Whether damage may be cut as a torn tail: not where a valid note lies anywhere behind it. `from` is where a frame
     /// may begin in `bytes`.
     fn judge_after_damage(
-        &self,
+        &mut self,
         bytes: &[u8],
         mut from: Option<usize>,
         at: Position,
@@ -519,7 +573,15 @@ impl<'k> Walk<'k> {
                         frame: Frame::Note(note),
                         ..
                     } => {
-                        if let Ok(checkpoint) = self.key.open::<Checkpoint>(note) {
+                        let Ok(checkpoint) = self.key.open::<Checkpoint>(note) else {
+                            continue;
+                        };
+                        if let Some(later) = &mut self.later {
+                            let head = checkpoint.into_inner().head;
+                            if later.is_none_or(|known| known.size < head.size) {
+                                *later = Some(head);
+                            }
+                        } else {
                             return Err(Halt::DamageBeforeNote {
                                 note: checkpoint.head.size,
                                 why,

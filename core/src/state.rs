@@ -13,8 +13,9 @@ pub use windows::{CALLERS_CONTRIBUTIONS_MAX, CONTRIBUTIONS_MAX, Effects};
 use crate::decimal::Decimal;
 use crate::decision::Effect;
 use crate::record::{
-    self, Activation, Body, BodyView, Door, Epoch, LogEvent, Removal, SessionStart, Time,
+    self, Activation, Body, BodyView, Door, Epoch, Gap, LogEvent, Removal, SessionStart, Time,
 };
+use crate::tree::Hash;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
@@ -46,6 +47,8 @@ pub struct State {
     unattested: Unattested,
     /// Below this number bodies were removed.
     removed: u64,
+    /// What an operator gave up last: so many records that the signer had confirmed, their root, where it went on.
+    given_up: Option<(u64, Hash, u64)>,
 }
 
 /// How far witnesses have seen the journal.
@@ -192,6 +195,16 @@ pub enum OutOfOrder {
     AttestedAhead {
         /// What it says.
         size: u64,
+        /// Its own number.
+        seq: u64,
+    },
+    /// A gap that does not lie where the journal goes on, or in which nothing is lost.
+    #[error("record {seq} says that of {confirmed} records {kept} were kept")]
+    Gap {
+        /// Records that there were.
+        confirmed: u64,
+        /// Records that it says were kept.
+        kept: u64,
         /// Its own number.
         seq: u64,
     },
@@ -365,10 +378,23 @@ impl State {
                 }
                 self.removed = to;
             }
-            LogEvent::Heartbeat
-            | LogEvent::Snapshot(_)
-            | LogEvent::Erasure(_)
-            | LogEvent::Gap(_) => {}
+            LogEvent::Gap(gap) => {
+                let Gap {
+                    confirmed,
+                    root,
+                    kept,
+                    ..
+                } = *gap;
+                if kept != seq || confirmed <= kept {
+                    return Err(OutOfOrder::Gap {
+                        confirmed,
+                        kept,
+                        seq,
+                    });
+                }
+                self.given_up = Some((confirmed, root, kept));
+            }
+            LogEvent::Heartbeat | LogEvent::Snapshot(_) | LogEvent::Erasure(_) => {}
         }
         Ok(())
     }
@@ -413,6 +439,11 @@ impl State {
         for session in self.sessions.values_mut() {
             Arc::make_mut(session).calls.windows.keep(&self.counted);
         }
+    }
+
+    /// Whether a record says that this was given up.
+    pub fn has_given_up(&self, gap: &Gap) -> bool {
+        self.given_up == Some((gap.confirmed, gap.root, gap.kept))
     }
 
     /// Records below this number have no bodies any more: a `removal` record says so.
@@ -651,6 +682,42 @@ mod tests {
         }
         state.apply(0, AT, &epoch(2)).unwrap();
         assert_eq!(state.epoch(), 2);
+    }
+
+    #[test]
+    fn a_gap_lies_where_the_journal_goes_on_and_bodies_are_removed_from_the_oldest_on() {
+        let gap = |confirmed, kept| Gap {
+            confirmed,
+            root: [3; 32],
+            kept,
+            uid: 0,
+            reason: String::new(),
+        };
+        let removal = |from, to| {
+            Body::Log(LogEvent::Removal(Removal {
+                from,
+                to,
+                in_force: None,
+                reason: String::new(),
+            }))
+        };
+        let body = |gap| Body::Log(LogEvent::Gap(gap));
+        let mut state = State::new();
+        state.apply(0, AT, &Body::Log(LogEvent::Heartbeat)).unwrap();
+        for (confirmed, kept) in [(9, 0), (9, 2), (1, 1)] {
+            let refused = state.apply(1, AT, &body(gap(confirmed, kept)));
+            assert!(matches!(refused, Err(OutOfOrder::Gap { .. })), "{kept}");
+        }
+        state.apply(1, AT, &body(gap(9, 1))).unwrap();
+        assert!(state.has_given_up(&gap(9, 1)));
+        assert!(!state.has_given_up(&gap(8, 1)));
+        for (from, to) in [(0, 0), (1, 2), (0, 3)] {
+            let refused = state.apply(2, AT, &removal(from, to));
+            assert!(matches!(refused, Err(OutOfOrder::Removal { .. })), "{to}");
+        }
+        state.apply(2, AT, &removal(0, 2)).unwrap();
+        state.apply(3, AT, &removal(2, 3)).unwrap();
+        assert_eq!(state.removed(), 3);
     }
 
     #[test]

@@ -7,16 +7,35 @@
 
 use faramesh_core::record::Time;
 use rustix::time::{ClockId, Timespec, clock_gettime};
-use std::sync::{Mutex, PoisonError};
+use std::pin::Pin;
+use std::time::Duration;
+use tokio::sync::watch;
 
 /// The wall clock moving against the boot clock by more than this is a record of its own, milliseconds.
 /// NTP slews by 0.5 ms a second and steps beyond 128 ms, a leap second is one: five seconds are nobody's housekeeping.
 pub const STEP_MS_MAX: i64 = 5_000;
 
+/// Whoever waits for a time looks at the clock so often.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
 /// Tells the time. Implementations never fail and never block; the boot clock never goes backwards.
 pub trait Clock: Send + Sync {
     /// Both clocks, read together.
     fn now(&self) -> Time;
+
+    /// Returns when the boot clock has reached `boot_ms`, or soon after.
+    fn reached(&self, boot_ms: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            loop {
+                let left = boot_ms.saturating_sub(self.now().boot_ms);
+                if left == 0 {
+                    return;
+                }
+                // A timer stands still while the machine is suspended, and the boot clock does not.
+                tokio::time::sleep(Duration::from_millis(left).min(LOOK_AGAIN)).await;
+            }
+        })
+    }
 }
 
 /// The machine's clocks.
@@ -43,13 +62,13 @@ fn milliseconds(time: Timespec) -> u64 {
 
 /// A clock that stands until it is set: for tests, which pass it to the constructor.
 #[derive(Debug)]
-pub struct SetClock(Mutex<Time>);
+pub struct SetClock(watch::Sender<Time>);
 
 impl SetClock {
     /// Stands at `time`.
     #[must_use]
     pub fn at(time: Time) -> SetClock {
-        SetClock(Mutex::new(time))
+        SetClock(watch::Sender::new(time))
     }
 
     /// Lets `ms` pass on both clocks.
@@ -66,13 +85,21 @@ impl SetClock {
     }
 
     fn change(&self, how: impl FnOnce(&mut Time)) {
-        how(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        self.0.send_modify(how);
     }
 }
 
 impl Clock for SetClock {
     fn now(&self) -> Time {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.borrow()
+    }
+
+    fn reached(&self, boot_ms: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let mut time = self.0.subscribe();
+        Box::pin(async move {
+            // The sender is ours: there is no error.
+            drop(time.wait_for(|time| time.boot_ms >= boot_ms).await);
+        })
     }
 }
 

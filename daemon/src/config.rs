@@ -116,6 +116,23 @@ pub struct Limits {
     pub queue_per_session_max: u32,
     /// Longest time that queued calls may take to finish when draining, milliseconds.
     pub drain_ms: u64,
+    /// A journal in which nothing was recorded for so long gets a `heartbeat` record, seconds; 0: never.
+    #[serde(default = "heartbeat_standard")]
+    pub heartbeat_seconds: u64,
+    /// What the records of one session (or of one user outside any) may take of the journal within an hour, bytes. Beyond
+    /// it its calls are `OVERLOADED`, and nobody else's. 0: without limit.
+    #[serde(default = "journal_standard")]
+    pub session_journal_bytes_per_hour: u64,
+}
+
+/// The same.
+const fn journal_standard() -> u64 {
+    Limits::STANDARD.session_journal_bytes_per_hour
+}
+
+/// A file that an earlier version wrote has no such line.
+const fn heartbeat_standard() -> u64 {
+    Limits::STANDARD.heartbeat_seconds
 }
 
 impl Limits {
@@ -132,6 +149,8 @@ impl Limits {
         sessions_max: 1_024,            // the memory figure is stated for 1,000
         queue_per_session_max: 256, // as streams: a session fills its own queue and nobody else's
         drain_ms: 10_000,           // below systemd's TimeoutStopSec of 90 s
+        heartbeat_seconds: 300,     // an idle year is 105,000 records, some 60 MiB
+        session_journal_bytes_per_hour: 1 << 30, // about 300 calls a second all day long
     };
 }
 

@@ -11,12 +11,13 @@
 use crate::attest::{Heads, NotAttested, Recorded, Witnessed};
 use crate::clock::{Clock, StepWatch, SystemClock};
 use crate::config::{Config, Mode};
+use crate::journal::abandoned;
 use crate::journal::recover::{self, Lock, NotRecovered, Recovered};
 use crate::journal::segment::{Disk, JournalDir};
 use crate::journal::signer_client::{SignerClient, SignerFault};
 use crate::journal::snapshots::Due;
 use crate::journal::{Committed, Committer, Durable, Fatal, Handoff, tail};
-use crate::sequencer::{Desk, Event, Salts, Sequencer, Submission};
+use crate::sequencer::{Budget, Desk, Event, Salts, Sequencer, Submission};
 use crate::store::{CAPABILITIES, Candidate, NotAccepted, PolicyStore};
 use crate::upkeep::{self, Board, Upkeep};
 use faramesh_core::checkpoint::PublicKey;
@@ -26,7 +27,7 @@ use faramesh_core::identity::Attested;
 use faramesh_core::pipeline;
 use faramesh_core::policy::Policy;
 use faramesh_core::policy::artifact::{Artifact, Mode as PolicyMode};
-use faramesh_core::record::{Body, Door, LogEvent, Outcome, RunMode, Start};
+use faramesh_core::record::{Body, Door, Gap, LogEvent, Outcome, RunMode, Start};
 use faramesh_core::state::State;
 use faramesh_core::tree::Head;
 use std::collections::BTreeMap;
@@ -40,6 +41,9 @@ pub use crate::journal::tail::Tailed;
 
 /// Readers that follow the journal at once: each holds a block of a segment, and operators are few.
 const TAILS_MAX: usize = 16;
+
+/// The operators' lane.
+const OPERATOR_LANE: &str = "-operator";
 
 /// What becomes of a submission: its record is durable, or it was refused after it was queued.
 pub type Answer = Result<Committed, Refusal>;
@@ -64,7 +68,12 @@ impl Lane {
     /// The operators'.
     #[must_use]
     pub fn operator() -> Lane {
-        Lane("-operator".into())
+        Lane(OPERATOR_LANE.into())
+    }
+
+    /// Whether it is the operators'.
+    pub(crate) fn is_operators(&self) -> bool {
+        &*self.0 == OPERATOR_LANE
     }
 
     /// The session, where it is one's: what `dropped` records count by.
@@ -82,6 +91,8 @@ pub struct Refusal {
     pub code: Code,
     /// Why, for people: lower case, no secret.
     pub message: String,
+    /// When it is worth asking again, seconds, where that is known.
+    again_after: Option<u32>,
 }
 
 impl Refusal {
@@ -91,7 +102,15 @@ impl Refusal {
         Refusal {
             code,
             message: message.into(),
+            again_after: None,
         }
+    }
+
+    /// The same, where it is known when asking again is worth it.
+    #[must_use]
+    pub fn again_after(mut self, seconds: u32) -> Refusal {
+        self.again_after = Some(seconds);
+        self
     }
 
     /// Our own fault.
@@ -114,7 +133,7 @@ impl Refusal {
     pub fn resolution(&self) -> Resolution {
         match self.code {
             Code::Overloaded | Code::DaemonNotReady | Code::JournalUnavailable => {
-                Resolution::RetryAfterSeconds(RETRY_AFTER_SECONDS)
+                Resolution::RetryAfterSeconds(self.again_after.unwrap_or(RETRY_AFTER_SECONDS))
             }
             _ => Resolution::ManualAudit,
         }
@@ -269,8 +288,10 @@ impl Engine {
         self.queue(&lane, Submission::Report(outcome))
     }
 
-    /// Queues a record of the daemon's own (a session's start or end, …), before any call that waits. It is accepted
-    /// while draining; where the disk is full it may use up the segment that is there, and then it is refused in the
+    /// Queues a record of the daemon's own (a session's start or end, something about the log: `Body::Log`), before any
+    /// call that waits. The answer comes when it is durable: whoever takes something away does it then and not before. The
+    /// state takes it when it is queued, so one that cannot follow is refused in the answer (`INTERNAL`, with
+    /// [`faramesh_core::state::OutOfOrder`]'s words) and changes nothing. It is accepted while draining; where the disk is full it may use up the segment that is there, and then it is refused in the
     /// answer: `JOURNAL_UNAVAILABLE`.
     ///
     /// # Errors
@@ -510,6 +531,8 @@ pub struct Opened {
     pub(crate) sequencer: Sequencer,
     pub(crate) committer: Committer,
     disk: Arc<dyn Disk>,
+    /// What was given up and is not recorded yet.
+    pub(crate) gap: Option<Gap>,
     pub(crate) start: Start,
     pub(crate) candidate: Option<Candidate>,
 }
@@ -550,6 +573,9 @@ pub enum StartFailure {
         "the policy in force cannot be used: {0}; put its artifact back, or run `faramesh apply`"
     )]
     InForce(#[source] NotAccepted),
+    /// What an operator gave up cannot be read, so it cannot be recorded.
+    #[error("what was given up by `faramesh audit abandon` cannot be read: {0}")]
+    Abandoned(String),
     /// The policy directory and its key do not belong to this stack.
     #[error(transparent)]
     Store(NotAccepted),
@@ -625,8 +651,9 @@ impl Opened {
         let mut warnings = config.warnings.clone();
         warnings.extend(recovered.warnings.iter().cloned());
         let chosen = choose(&store, &recovered.point.state, &mut warnings)?;
+        let gap = given_up(config, &recovered.point.state, &mut warnings)?;
         Ok(Opened::assemble(
-            config, ports, log_key, witnesses, store, lock, recovered, warnings, chosen,
+            config, ports, log_key, witnesses, store, lock, recovered, warnings, gap, chosen,
         ))
     }
 
@@ -643,6 +670,7 @@ impl Opened {
         lock: Lock,
         recovered: Recovered,
         warnings: Vec<String>,
+        gap: Option<Gap>,
         (in_force, candidate): (InForce, Option<Candidate>),
     ) -> Opened {
         let space_left = recovered.segment_bytes.saturating_sub(recovered.offset);
@@ -700,6 +728,10 @@ impl Opened {
                 shared,
                 clock: ports.clock,
                 steps: StepWatch::from(reference),
+                heartbeat_ms: config.limits.heartbeat_seconds.saturating_mul(1_000),
+                heartbeat_tried_ms: 0,
+                budget: Budget::new(config.limits.session_journal_bytes_per_hour),
+                pushed_bytes: 0,
                 state: recovered.point.state,
                 in_force,
                 prev: recovered.point.last_leaf,
@@ -733,6 +765,7 @@ impl Opened {
                 cut_bytes: recovered.cut_bytes,
                 warnings,
             },
+            gap,
             candidate,
         }
     }
@@ -753,6 +786,7 @@ impl Opened {
             sequencer,
             committer,
             disk,
+            gap,
             start,
             candidate,
         } = self;
@@ -769,11 +803,12 @@ impl Opened {
             "segments",
             Box::new(move || preparing.prepare_segments(&*disk)),
         )?;
+        let gap = gap.map(|gap| engine.append(Body::Log(LogEvent::Gap(gap))));
         let first = engine.append(Body::Start(start));
         let activation =
             candidate.map(|candidate| engine.0.desk().event(Event::Activate(candidate)));
         tokio::spawn(sequencer.run());
-        for queued in std::iter::once(first).chain(activation) {
+        for queued in gap.into_iter().chain([first]).chain(activation) {
             let inconsistent =
                 |refusal: Refusal| Arc::new(Fatal::Inconsistent(refusal.to_string()));
             let queued = queued.map_err(inconsistent)?;
@@ -789,6 +824,27 @@ impl Opened {
         engine.keep_up().map_err(Arc::new)?;
         Ok(engine)
     }
+}
+
+/// What an operator gave up and no record says yet. It is told at the very place where the journal goes on.
+fn given_up(
+    config: &Config,
+    state: &State,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Gap>, StartFailure> {
+    let gap = abandoned::read(&config.policy_dir).map_err(StartFailure::Abandoned)?;
+    let gap = gap.filter(|gap| !state.has_given_up(gap));
+    if let Some(Gap { kept, .. }) = gap
+        && kept != state.next_seq()
+    {
+        // Whoever brought back what was given up did better than that.
+        warnings.push(format!(
+            "records from {kept} on were given up, and the journal holds {}: no gap is recorded",
+            state.next_seq()
+        ));
+        return Ok(None);
+    }
+    Ok(gap)
 }
 
 /// What decides from the start: a waiting manifest that counts, else the last activation's artifact. A `next` that does

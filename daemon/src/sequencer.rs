@@ -18,13 +18,20 @@ use faramesh_core::decision::Code;
 use faramesh_core::identity::Attested;
 use faramesh_core::pipeline::{self, Question};
 use faramesh_core::policy::{Scratch, Supposed};
-use faramesh_core::record::{self, Body, DecisionRecord, Door, Header, Outcome, RunMode, Time};
+use faramesh_core::record::{
+    self, Body, DecisionRecord, Door, Header, LogEvent, Outcome, RunMode, Time,
+};
 use faramesh_core::state::State;
 use faramesh_core::tree::{self, Hash};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+
+/// What each caller's records take of the journal.
+mod budget;
+
+pub(crate) use budget::Budget;
 
 /// Memory of the calls that wait in one lane, bytes: a few of the largest text. One call always has a place, whatever it
 /// takes: a mebibyte of brackets takes some seventy.
@@ -285,6 +292,13 @@ pub(crate) struct Sequencer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) steps: StepWatch,
+    /// A journal that is idle for so long gets a heartbeat; 0: never.
+    pub(crate) heartbeat_ms: u64,
+    /// When one was tried last, on the boot clock.
+    pub(crate) heartbeat_tried_ms: u64,
+    pub(crate) budget: Budget,
+    /// What the record that was pushed last takes of the journal.
+    pub(crate) pushed_bytes: u64,
     pub(crate) state: State,
     pub(crate) in_force: Arc<InForce>,
     /// Leaf hash of the last record.
@@ -312,14 +326,50 @@ impl Sequencer {
         }
     }
 
+    /// Until something is queued, or something of our own is due. Either way the next round looks at everything.
     async fn wait_for_work(&self) {
-        let since = self.shared.desk().dropped_since;
-        match since {
-            None => self.shared.work.notified().await,
-            Some(since) => {
-                let due = tokio::time::Instant::from_std(since + DROPPED_WAIT);
-                // Either way the next round looks at everything.
-                drop(tokio::time::timeout_at(due, self.shared.work.notified()).await);
+        let dropped = self.shared.desk().dropped_since;
+        let dropped = async {
+            match dropped {
+                Some(since) => tokio::time::sleep_until((since + DROPPED_WAIT).into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let heartbeat = async {
+            match self.heartbeat_due_ms() {
+                Some(due_ms) => self.clock.reached(due_ms).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.shared.work.notified() => {}
+            () = dropped => {}
+            () = heartbeat => {}
+        }
+    }
+
+    /// When the journal has been idle for long enough, on the boot clock.
+    fn heartbeat_due_ms(&self) -> Option<u64> {
+        let (last, _) = self.last.as_ref()?;
+        let idle_since_ms = last.boot_ms.max(self.heartbeat_tried_ms);
+        (self.heartbeat_ms > 0).then(|| idle_since_ms.saturating_add(self.heartbeat_ms))
+    }
+
+    /// Nothing waits: the time of an idle journal is attested too.
+    fn serve_heartbeat(&mut self) -> Served {
+        let now_ms = self.clock.now().boot_ms;
+        if self.heartbeat_due_ms().is_none_or(|due_ms| now_ms < due_ms) {
+            return Served::Nothing;
+        }
+        let heartbeat = Body::Log(LogEvent::Heartbeat);
+        match self.push(Need::Call, None, |_, _| (heartbeat, None)) {
+            Ok(()) => Served::Nothing,
+            Err(NotPushed::Later) => Served::NoRoom,
+            // It is not worth the last space of a full disk, and is tried again when the next one is due.
+            Err(NotPushed::Refused(_)) => {
+                self.heartbeat_tried_ms = now_ms;
+                Served::Nothing
             }
         }
     }
@@ -446,10 +496,15 @@ impl Sequencer {
     fn serve_submission(&mut self, lane: Lane, queued: Queued<Submission>) -> Result<(), NoRoom> {
         let Queued { what, answer } = queued;
         let mut slot = Some(answer);
-        let pushed = match &what {
-            Submission::Call { attested, door } => self.decide(attested, *door, &mut slot),
-            Submission::Report(outcome) => self.report(outcome, &mut slot),
+        let now_ms = self.clock.now().boot_ms;
+        let pushed = match (self.budget.refusal(&lane, now_ms), &what) {
+            (Some(refusal), _) => Err(NotPushed::Refused(refusal)),
+            (None, Submission::Call { attested, door }) => self.decide(attested, *door, &mut slot),
+            (None, Submission::Report(outcome)) => self.report(outcome, &mut slot),
         };
+        if pushed.is_ok() && !lane.is_operators() {
+            self.budget.spend(&lane, self.pushed_bytes, now_ms);
+        }
         match (pushed, slot) {
             (Err(NotPushed::Later), Some(answer)) => {
                 self.shared.desk().put_back(lane, Queued { what, answer });
@@ -548,10 +603,11 @@ impl Sequencer {
     }
 
     fn serve_drain(&mut self) -> Served {
-        let reason = match &self.shared.desk().drain {
-            Drain::No => return Served::Nothing,
+        let drain = self.shared.desk().drain.clone();
+        let reason = match drain {
+            Drain::No => return self.serve_heartbeat(),
             Drain::Done => return Served::Stopped,
-            Drain::Asked(reason) => reason.clone(),
+            Drain::Asked(reason) => reason,
         };
         match self.push(Need::Own, None, |_, _| (Body::Stop { reason }, None)) {
             Ok(()) => {
@@ -621,6 +677,7 @@ impl Sequencer {
             decided,
             answer: answer.and_then(Option::take),
         };
+        self.pushed_bytes = room.bytes();
         room.push(draft, before);
         self.prev = leaf;
         self.last = match (body, self.last.take()) {

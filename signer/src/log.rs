@@ -5,7 +5,7 @@
 //! - Every head that is signed was computed here, by appending leaf hashes to the confirmed frontier.
 //! - At most one head is unconfirmed. It is dropped with the connection that asked for it; the daemon can bring it back
 //!   only by showing its note, which this key signed.
-//! - The confirmed head never goes back.
+//! - The confirmed head never goes back, but where an operator gives up what is lost ([`Log::go_back`]).
 #![forbid(unsafe_code)]
 
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -43,6 +43,27 @@ pub enum Refusal {
         "the note to adopt signs {0} records, and the leaf hashes do not lead to its tree from the confirmed head"
     )]
     OtherTree(u64),
+    /// An operator's way back that leads nowhere back.
+    #[error(
+        "the confirmed head has {confirmed} records: giving up leads back from it, and not to {to}"
+    )]
+    NotBack {
+        /// Ours.
+        confirmed: u64,
+        /// Asked.
+        to: u64,
+    },
+    /// The key that is due behind that checkpoint is erased.
+    #[error(
+        "the epoch behind that checkpoint is {due}, and its key was erased when epoch {current} began: the log cannot go on \
+         from there; a new stack has to begin"
+    )]
+    EpochIsOver {
+        /// Due there.
+        due: u64,
+        /// Ours.
+        current: u64,
+    },
     /// A request without a question.
     #[error("the request is empty")]
     Empty,
@@ -167,6 +188,45 @@ impl Log {
         Ok(())
     }
 
+    /// An operator gives up every record behind the checkpoint `note` over `frontier`; `epoch` is the one whose key is due
+    /// behind it. No daemon can ask for this: it is done offline, on the state directory.
+    ///
+    /// # Errors
+    /// [`Refusal`]; nothing has changed.
+    pub fn go_back(&mut self, frontier: Frontier, note: &str, epoch: u64) -> Result<(), Refusal> {
+        let (confirmed, to) = (self.confirmed.frontier.size(), frontier.size());
+        if to >= confirmed {
+            return Err(Refusal::NotBack { confirmed, to });
+        }
+        let current = self.current_epoch();
+        if epoch != current {
+            return Err(Refusal::EpochIsOver {
+                due: epoch,
+                current,
+            });
+        }
+        let note = match to {
+            0 => None,
+            _ => {
+                let checkpoint = self
+                    .public()
+                    .open::<Checkpoint>(note.as_bytes())
+                    .map_err(Refusal::ForeignNote)?;
+                if checkpoint.head != head_of(&frontier) {
+                    return Err(Refusal::OtherTree(checkpoint.head.size));
+                }
+                Some(note.to_owned())
+            }
+        };
+        self.pending = None;
+        self.confirmed = Signed { frontier, note };
+        Ok(())
+    }
+
+    const fn current_epoch(&self) -> u64 {
+        1
+    }
+
     /// The connection is gone: what it has not confirmed is forgotten.
     pub fn drop_unconfirmed(&mut self) {
         self.pending = None;
@@ -235,6 +295,42 @@ mod tests {
         let signed = log.public().open::<Checkpoint>(note.as_bytes()).unwrap();
         assert_eq!(signed.head, log.head());
         assert_eq!(log.durable(3), Err(Refusal::NotPending(3)));
+    }
+
+    #[test]
+    fn an_operator_leads_back_to_a_checkpoint_of_its_own_and_nowhere_else() {
+        let mut log = log(1);
+        let mut three = Frontier::new();
+        for leaf in 0..3 {
+            three.push([leaf; 32]).unwrap();
+        }
+        let note = log.advance(0, &leaves(0..3)).unwrap().to_owned();
+        log.durable(3).unwrap();
+        let not_back = Err(Refusal::NotBack {
+            confirmed: 3,
+            to: 3,
+        });
+        assert_eq!(log.go_back(three.clone(), &note, 1), not_back);
+        log.advance(3, &leaves(3..5)).unwrap();
+        log.durable(5).unwrap();
+        let over = Err(Refusal::EpochIsOver { due: 2, current: 1 });
+        assert_eq!(log.go_back(three.clone(), &note, 2), over);
+        let foreign = super::tests::log(2)
+            .advance(0, &leaves(0..3))
+            .unwrap()
+            .to_owned();
+        let refused = log.go_back(three.clone(), &foreign, 1);
+        assert!(matches!(refused, Err(Refusal::ForeignNote(_))));
+        let mut other = Frontier::new();
+        other.push([0; 32]).unwrap();
+        assert_eq!(log.go_back(other, &note, 1), Err(Refusal::OtherTree(3)));
+        assert_eq!(log.head().size, 5);
+        log.go_back(three, &note, 1).unwrap();
+        assert_eq!(log.head().size, 3);
+        log.advance(3, &leaves(9..10)).unwrap();
+        log.durable(4).unwrap();
+        log.go_back(Frontier::new(), "", 1).unwrap();
+        assert_eq!((log.head().size, &log.confirmed().note), (0, &None));
     }
 
     #[test]

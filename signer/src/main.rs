@@ -1,13 +1,19 @@
 //! faramesh-signer: holds the log key of one stack.
 #![forbid(unsafe_code)]
 
+use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use faramesh_core::checkpoint::{NOTE_BYTES_MAX, hex};
+use faramesh_core::tree::Frontier;
 use faramesh_signer::serve::{self, Service};
 use faramesh_signer::store::{self, Store};
 use faramesh_signer::{confine, notify::Notify, sys};
+
+/// A note, and a frontier of at most 64 nodes in hex.
+const CHECKPOINT_BYTES_MAX: u64 = NOTE_BYTES_MAX as u64 + 8 * 1024;
 
 /// Holds the log key of one stack and signs what extends its log. The listening socket is descriptor 3.
 #[derive(Parser)]
@@ -27,6 +33,8 @@ struct Cli {
 enum Command {
     /// Make the state and its key where there are none, and print the public key line.
     Init(StateArgs),
+    /// Print the confirmed head, its size and root; with --back move it back first. For `faramesh audit abandon`.
+    Abandon(AbandonArgs),
 }
 
 #[derive(Args)]
@@ -55,6 +63,18 @@ struct StateArgs {
     stack: String,
 }
 
+#[derive(Args)]
+struct AbandonArgs {
+    #[command(flatten)]
+    state: StateArgs,
+    /// Move back to the checkpoint on standard input: a line with the frontier in hex, then the note.
+    #[arg(long, requires = "epoch")]
+    back: bool,
+    /// The epoch that is due behind it.
+    #[arg(long, value_name = "N")]
+    epoch: Option<u64>,
+}
+
 /// Everything that ends the process, each with its exit code.
 #[derive(Debug, thiserror::Error)]
 enum Error {
@@ -62,6 +82,8 @@ enum Error {
     NoUser(String),
     #[error("descriptor 3 is closed: the signer is started with its listening socket there")]
     NoDescriptor,
+    #[error("the checkpoint to go back to cannot be read: {0}")]
+    Checkpoint(String),
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error(transparent)]
@@ -88,6 +110,7 @@ fn main() -> ExitCode {
     };
     let done = match (cli.command, cli.serve) {
         (Some(Command::Init(state)), _) => init(&state),
+        (Some(Command::Abandon(args)), _) => abandon(&args),
         (None, Some(serve)) => run(&serve, inherited),
         // clap has asked for one of them.
         (None, None) => return ExitCode::from(64),
@@ -108,6 +131,35 @@ fn main() -> ExitCode {
 fn init(args: &StateArgs) -> Result<(), Error> {
     println!("{}", store::init(&args.state, &args.stack)?.vkey());
     Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the head is the answer of `abandon`")]
+fn abandon(args: &AbandonArgs) -> Result<(), Error> {
+    let mut text = String::new();
+    let back = if args.back {
+        std::io::stdin()
+            .take(CHECKPOINT_BYTES_MAX)
+            .read_to_string(&mut text)
+            .map_err(|error| Error::Checkpoint(error.to_string()))?;
+        let (frontier, note) = text
+            .split_once('\n')
+            .and_then(|(frontier, note)| Some((bytes_of(frontier)?, note)))
+            .ok_or_else(|| Error::Checkpoint("no frontier in hex".into()))?;
+        let frontier = Frontier::from_bytes(&frontier)
+            .map_err(|error| Error::Checkpoint(error.to_string()))?;
+        Some((frontier, note, args.epoch.unwrap_or_default()))
+    } else {
+        None
+    };
+    let head = store::abandon(&args.state.state, &args.state.stack, back)?;
+    println!("{} {}", head.size, hex(&head.root));
+    Ok(())
+}
+
+fn bytes_of(hex: &str) -> Option<Vec<u8>> {
+    let (pairs, rest) = hex.as_bytes().as_chunks::<2>();
+    let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    rest.is_empty().then(|| pairs.iter().map(byte).collect())?
 }
 
 fn run(args: &ServeArgs, inherited: Option<std::os::fd::OwnedFd>) -> Result<(), Error> {
@@ -151,7 +203,8 @@ fn peer_uid(args: &ServeArgs) -> Result<u32, Error> {
 /// sysexits: 65 damaged, 69 not now, 70 ours, 77 not allowed, 78 set up wrongly. systemd restarts on neither 65 nor 78.
 const fn exit_code(error: &Error) -> u8 {
     match error {
-        Error::Store(store::Error::Damaged { .. }) => 65,
+        Error::Store(store::Error::Damaged { .. } | store::Error::NotAbandoned(_))
+        | Error::Checkpoint(_) => 65,
         Error::Store(store::Error::InUse(_) | store::Error::Io { .. }) => 69,
         Error::Store(store::Error::Unsafe { .. }) => 77,
         Error::Serve(serve::Error::Store(_) | serve::Error::Io { .. }) => 69,

@@ -64,6 +64,9 @@ pub enum Error {
     /// The stack's name.
     #[error(transparent)]
     Stack(#[from] checkpoint::Error),
+    /// What is to be given up cannot be.
+    #[error(transparent)]
+    NotAbandoned(#[from] crate::log::Refusal),
     /// The operating system.
     #[error("cannot {what} `{path}`: {source}")]
     Io {
@@ -160,6 +163,24 @@ fn make(dir: &OwnedFd, path: &Path, stack: &str) -> Result<PublicKey, Error> {
     file.sync_all().map_err(io("sync"))?;
     sync_dir(dir, path)?;
     Ok(public)
+}
+
+/// The confirmed head, and where `back` is given, the head that it is moved back to first: the frontier and the note of
+/// a checkpoint, and the epoch that is due behind it. For an operator; the signer must not be running.
+///
+/// # Errors
+/// See [`Error`]; the head on disk is the old one or the new one.
+pub fn abandon(
+    path: &Path,
+    stack: &str,
+    back: Option<(Frontier, &str, u64)>,
+) -> Result<Head, Error> {
+    let (store, mut log) = Store::open(path, stack)?;
+    if let Some((frontier, note, epoch)) = back {
+        log.go_back(frontier, note, epoch)?;
+        store.persist(&log)?;
+    }
+    Ok(log.head())
 }
 
 impl Store {

@@ -1,6 +1,7 @@
 //! What is on disk after the worst moments.
 
 use crate::{POLICY, development_policy};
+use faramesh_core::frame::{Frame, Frames, Item};
 use faramesh_tests::World;
 use faramesh_tests::skip::root_or_skip;
 use serde_json::{Value, json};
@@ -108,6 +109,148 @@ fn a_journal_that_was_deleted_beside_its_signer_is_noticed_at_start() {
     fs::remove_file(segment(&world)).unwrap();
     world.spawn();
     assert_eq!(world.wait_ended(), 65, "{}", world.log());
+}
+
+/// The way out of a journal that lacks what the signer confirmed: an operator says the exact number, and it is said for ever.
+#[test]
+fn an_operator_gives_up_what_is_lost_by_its_exact_number_and_the_journal_says_so_for_ever() {
+    gives_up(World::development(&development_policy()));
+}
+
+#[test]
+fn root_gives_up_what_is_lost_of_an_enforced_stack() {
+    if root_or_skip("giving up records of an enforced stack") {
+        gives_up(World::enforced(POLICY));
+    }
+}
+
+fn gives_up(mut world: World) {
+    for _ in 0..2 {
+        world.govern("bot", "crm/lookup", "{}");
+        world.stop();
+        world.start();
+    }
+    world.stop();
+    let abandon = |world: &World, more: &[&str]| {
+        let args = [&["audit", "abandon", "--head", "--format", "json"], more].concat();
+        let output = world.faramesh(&args);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let json = serde_json::from_slice::<Value>(&output.stdout).unwrap_or_default();
+        (output.status.code(), json, said)
+    };
+    let (code, shown, said) = abandon(&world, &[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(
+        (&shown["lost"], &shown["abandoned"]),
+        (&json!(0), &json!(false))
+    );
+    // The disk loses everything behind the third checkpoint.
+    let segment = segment(&world);
+    let whole = fs::read(&segment).unwrap();
+    let (kept, end) = checkpoint_ends(&whole)[2];
+    let signed = checkpoint_ends(&whole).last().unwrap().0;
+    let mut torn = whole.clone();
+    torn[end..].fill(0);
+    fs::write(&segment, &torn).unwrap();
+    world.spawn();
+    assert_eq!(world.wait_ended(), 65, "{}", world.log());
+    let lost = signed - kept;
+    for wrong in [lost - 1, lost + 1] {
+        let wrong = wrong.to_string();
+        let (code, _, said) = abandon(&world, &["--yes-lose", &wrong, "--reason", "why"]);
+        assert_eq!(code, Some(64), "{said}");
+    }
+    let (code, shown, said) = abandon(&world, &[]);
+    assert_eq!((code, &shown["lost"]), (Some(64), &json!(lost)), "{said}");
+    assert!(said.contains(&format!("--yes-lose {lost}")), "{said}");
+    assert!(fs::read(&segment).unwrap() == torn, "nothing was changed");
+    let number = lost.to_string();
+    let yes = ["--yes-lose", &number, "--reason", "the disk died"];
+    let (code, done, said) = abandon(&world, &yes);
+    assert_eq!(
+        (code, &done["abandoned"]),
+        (Some(0), &json!(true)),
+        "{said}"
+    );
+    world.start();
+    let gap = &world.record(kept)["record"];
+    assert_eq!(
+        (
+            &gap["kind"],
+            &gap["confirmed"],
+            &gap["kept"],
+            &gap["reason"]
+        ),
+        (
+            &json!("gap"),
+            &json!(signed),
+            &json!(kept),
+            &json!("the disk died")
+        )
+    );
+    assert_eq!(world.record(kept + 1)["record"]["kind"], "start");
+    world.govern("bot", "crm/lookup", "{}");
+    world.stop();
+    let records = |world: &World| {
+        let all = world.records(100);
+        let gaps = all.iter().filter(|one| one["record"]["kind"] == "gap");
+        gaps.count()
+    };
+    world.start();
+    assert_eq!(records(&world), 1, "it is recorded once");
+    let (_, _, said) = abandon(&world, &[]);
+    assert!(said.contains("farameshd runs"), "{said}");
+}
+
+#[test]
+fn a_power_cut_that_kept_a_checkpoint_and_tore_its_record_is_given_up_and_kept_aside() {
+    let mut world = World::development(&development_policy());
+    for _ in 0..4 {
+        world.govern("bot", "crm/lookup", "{}");
+    }
+    world.stop();
+    let segment = segment(&world);
+    let mut bytes = fs::read(&segment).unwrap();
+    let ends = checkpoint_ends(&bytes);
+    let (kept, end) = ends[ends.len() - 3];
+    bytes[end + 40] ^= 1;
+    fs::write(&segment, &bytes).unwrap();
+    world.spawn();
+    assert_eq!(world.wait_ended(), 65, "{}", world.log());
+    let lost = (ends.last().unwrap().0 - kept).to_string();
+    let output = world.faramesh(&[
+        "audit",
+        "abandon",
+        "--head",
+        "--yes-lose",
+        &lost,
+        "--reason",
+        "power",
+    ]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let aside = world
+        .state("journal")
+        .join("abandoned")
+        .join(kept.to_string());
+    let aside = aside.join(segment.file_name().unwrap());
+    assert!(fs::read(aside).unwrap() == bytes, "the remains are kept");
+    world.start();
+    assert_eq!(world.record(kept)["record"]["kind"], "gap");
+}
+
+/// Of every checkpoint of a segment: how many records it covers, and where its frame ends.
+fn checkpoint_ends(bytes: &[u8]) -> Vec<(u64, usize)> {
+    let (mut records, mut ends) = (0, Vec::new());
+    for item in Frames::new(bytes) {
+        if let Item::Frame { at, frame } = item {
+            match frame {
+                Frame::Record(_) => records += 1,
+                Frame::Note(_) => ends.push((records, at.end)),
+            }
+        }
+    }
+    ends
 }
 
 #[test]

@@ -82,6 +82,7 @@ pub fn run(cli: Cli, output: &Output) -> Result<u8, Failure> {
             AuditCommand::Ls(args) => audit::ls::run(global, &args, output),
             AuditCommand::Stats(args) => audit::stats::run(global, &args, output),
             AuditCommand::Trace(args) => audit::trace::run(global, &args, output),
+            AuditCommand::Abandon(args) => audit::abandon::run(global, &args, output),
         },
         Command::Anchor(args) => anchor::run(global, &args, output),
         Command::Witness(witness) => match witness.command {

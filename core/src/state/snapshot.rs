@@ -180,9 +180,6 @@ impl State {
             return Err("more is removed or attested than there is");
         }
         if !self.unattested.fits(size) {
-            return Err("what no witness has seen cannot be");
-        }
-        if !self.unattested.fits(size) {
             return Err("what waits for a witness cannot be");
         }
         let State {

@@ -383,6 +383,11 @@ impl Reserved<'_> {
         self.rotates
     }
 
+    /// What the frame takes of the journal.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.length as u64
+    }
+
     /// Pushes the record that the room was asked for; `before` goes with one that begins a segment.
     pub(crate) fn push(mut self, draft: Draft, before: Option<Box<Before>>) {
         let Open { batch, .. } = &mut *self.open;

@@ -1,6 +1,8 @@
 //! The journal: records become durable here, and answers leave from here.
 #![forbid(unsafe_code)]
 
+/// What an operator gave up.
+pub mod abandoned;
 /// The journal thread: the order of a batch, [`Committed`], [`Fatal`].
 pub mod commit;
 /// Between the sequencer and the journal: the open batch and the space it may take.

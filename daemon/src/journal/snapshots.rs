@@ -152,15 +152,19 @@ pub fn read(journal: &Path, size: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Removes all but the newest [`KEPT`] up to `newest`, which is good; what lies above it or is named in `bad` is no good
-/// to anybody.
+/// to anybody. One of size `beginning` stays: where the journal's first records were removed, it has the edge of their tree.
 ///
 /// # Errors
 /// As `unlink`; the next time does it.
-pub fn prune(journal: &Path, newest: u64, bad: &[u64]) -> io::Result<()> {
+pub fn prune(journal: &Path, newest: u64, bad: &[u64], beginning: u64) -> io::Result<()> {
     let (good, rest): (Vec<u64>, Vec<u64>) = list(journal)?
         .into_iter()
         .partition(|size| *size == newest || (*size < newest && !bad.contains(size)));
-    let older = good.iter().rev().skip(KEPT);
+    let older = good
+        .iter()
+        .rev()
+        .skip(KEPT)
+        .filter(|size| **size != beginning);
     for size in rest.iter().chain(older) {
         std::fs::remove_file(path(journal, *size))?;
     }
@@ -186,7 +190,9 @@ mod tests {
             std::fs::write(path(dir.path(), size), b"").unwrap();
         }
         std::fs::write(dir.path().join(DIRECTORY).join("70.tmp"), b"torn").unwrap();
-        prune(dir.path(), 50, &[30, 50]).unwrap();
+        prune(dir.path(), 50, &[30, 50], 10).unwrap();
+        assert_eq!(list(dir.path()).unwrap(), [10, 20, 40, 50]);
+        prune(dir.path(), 50, &[], 0).unwrap();
         assert_eq!(list(dir.path()).unwrap(), [20, 40, 50]);
         let left = std::fs::read_dir(dir.path().join(DIRECTORY)).unwrap();
         assert_eq!(left.count(), KEPT);

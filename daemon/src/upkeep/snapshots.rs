@@ -20,7 +20,8 @@ pub(super) fn make(context: &Context<'_>, due: &Due) -> Result<(), Failed> {
         due.put_back(snapshot);
         return Err(failed);
     }
-    let pruned = snapshots::prune(context.dir, size, &due.bad);
+    let beginning = context.segments.first().copied().unwrap_or(0);
+    let pruned = snapshots::prune(context.dir, size, &due.bad, beginning);
     pruned.map_err(Failed::at(&context.dir.join(snapshots::DIRECTORY)))
 }
 

@@ -1,7 +1,7 @@
 //! One order: lanes in turn, time that may jump, refusals that are counted.
 
 use crate::world::{World, ask, journal, kinds, submit};
-use faramesh_core::decision::Code;
+use faramesh_core::decision::{Code, Resolution};
 use faramesh_core::record::Outcome;
 use faramesh_daemon::engine::Lane;
 
@@ -158,4 +158,68 @@ async fn an_outcome_is_recorded_once_and_only_for_a_permit_of_the_same_caller() 
         .into_iter()
         .filter(|kind| *kind == "outcome");
     assert_eq!(outcomes.count(), 1);
+}
+
+#[tokio::test]
+async fn an_idle_journal_gets_a_heartbeat_and_one_in_use_does_not() {
+    let world = World::new();
+    let engine = world.start().await;
+    let interval_ms = world.config.limits.heartbeat_seconds * 1_000;
+    let begun = ["start", "activation"];
+    world.clock.advance(interval_ms - 1);
+    ask(&engine).await;
+    // Had one been due it would lie before the decision.
+    assert_eq!(kinds(&engine).await, [&begun[..], &["decision"]].concat());
+    let mut tail = engine.tail(3, true).unwrap();
+    for beat in 0..3 {
+        world.clock.advance(interval_ms);
+        let record = tail.recv().await.unwrap();
+        assert_eq!(record.seq, 3 + beat);
+        let text = String::from_utf8(record.record).unwrap();
+        assert!(text.contains(r#""kind":"heartbeat""#), "{text}");
+    }
+    world.clock.advance(interval_ms - 1);
+    ask(&engine).await;
+    let beats = ["heartbeat", "heartbeat", "heartbeat", "decision"];
+    let expected = [&begun[..], &["decision"], &beats].concat();
+    assert_eq!(kinds(&engine).await, expected);
+}
+
+#[tokio::test]
+async fn where_heartbeats_are_switched_off_an_idle_journal_stays_as_it_is() {
+    let mut world = World::new();
+    world.config.limits.heartbeat_seconds = 0;
+    let engine = world.start().await;
+    world.clock.advance(86_400_000);
+    ask(&engine).await;
+    world.clock.advance(86_400_000);
+    engine.drain("test").await;
+    let expected = ["start", "activation", "decision", "stop"];
+    assert_eq!(kinds(&engine).await, expected);
+}
+
+#[tokio::test]
+async fn a_caller_that_fills_the_journal_is_overloaded_for_an_hour_and_others_are_served() {
+    let mut world = World::new();
+    world.config.limits.session_journal_bytes_per_hour = 20_000;
+    let engine = world.start().await;
+    let mut permits = 0;
+    let refusal = loop {
+        match submit(&engine, "flood").unwrap().await.unwrap() {
+            Ok(_) => permits += 1,
+            Err(refusal) => break refusal,
+        }
+        assert!(permits < 100, "it is never refused");
+    };
+    assert!(permits > 5, "{permits}");
+    assert_eq!(refusal.code, Code::Overloaded);
+    assert_eq!(refusal.resolution(), Resolution::RetryAfterSeconds(3_600));
+    submit(&engine, "other").unwrap().await.unwrap().unwrap();
+    world.clock.advance(3_600_000);
+    submit(&engine, "flood").unwrap().await.unwrap().unwrap();
+    let dropped = journal(&engine).await;
+    let dropped = dropped
+        .iter()
+        .find(|(record, _)| record.contains("OVERLOADED"));
+    assert!(dropped.unwrap().0.contains(r#""session":"flood""#));
 }

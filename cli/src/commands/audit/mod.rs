@@ -19,6 +19,8 @@ pub mod stats;
 
 pub mod trace;
 
+pub mod abandon;
+
 pub(in crate::commands) use tail::raw as tail_raw;
 
 use crate::output::{Output, Paint};

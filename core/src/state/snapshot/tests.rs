@@ -2,7 +2,7 @@ use super::*;
 use crate::checkpoint::hex;
 use crate::decision::{Code, Decision, Effect};
 use crate::record::{
-    Activation, Attestation, Body, DecisionRecord, Door, Epoch, LogEvent, Outcome, Removal,
+    Activation, Attestation, Body, DecisionRecord, Door, Epoch, Gap, LogEvent, Outcome, Removal,
     SessionStart, Start,
 };
 use crate::tree::leaf_hash;
@@ -103,6 +103,13 @@ fn body(step: &Step, seq: u64) -> Body {
             to: earlier,
             in_force: None,
             reason: "retention".into(),
+        })),
+        9 if step.which > 150 => Body::Log(LogEvent::Gap(Gap {
+            confirmed: seq + step.which,
+            root: [5; 32],
+            kept: seq,
+            uid: 0,
+            reason: String::new(),
         })),
         9 => Body::Log(LogEvent::Heartbeat),
         _ => decision(step, session),
@@ -242,6 +249,7 @@ fn the_bytes_change_only_with_the_version() {
         step(6, 3, 0),
         step(7, 3, 8),
         step(8, 3, 0),
+        step(9, 3, 151),
         step(3, 2, 0),
     ];
     let records = records(&steps);
@@ -257,8 +265,8 @@ fn the_bytes_change_only_with_the_version() {
     assert_eq!(
         (bytes.len(), digest.as_str()),
         (
-            664,
-            "443bceadf50ae73379377ae62f296711b608a41a776d03ae9245ac5d5a9ccb35"
+            732,
+            "1aa78460bfcaefb595cf04df77ee7427a81a9257792265cdf73fc60ce7ffd92a"
         )
     );
 }
