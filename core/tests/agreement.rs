@@ -248,7 +248,7 @@ fn cases() -> Vec<Case> {
 fn ours(case: &Case) -> u8 {
     let trusted = case.trusted.iter().map(|(head, _)| *head).collect();
     let mut verifier = Verifier::new(Options {
-        key: case.key.clone(),
+        key: case.key.clone().map(Into::into),
         trusted,
         ..Options::default()
     });

@@ -128,7 +128,7 @@ fn options(journal: &Journal, chance: &mut Chance) -> Options {
         _ => Vec::new(),
     };
     Options {
-        key: (!chance.one_in(5)).then(|| journal.public.clone()),
+        key: (!chance.one_in(5)).then(|| journal.public.clone().into()),
         trusted,
         ..Options::default()
     }
@@ -186,7 +186,7 @@ fn a_run_that_remembers_reports_what_a_whole_run_reports() {
         let journal = journal(&mut chance);
         let files = journal.files();
         let options = Options {
-            key: Some(journal.public.clone()),
+            key: Some(journal.public.clone().into()),
             ..Options::default()
         };
         let until = 1 + chance.below(files.0.len());
@@ -228,7 +228,7 @@ fn what_is_remembered_is_refused_where_the_journal_is_another() {
     let journal = Journal::shop();
     let files = journal.files();
     let options = Options {
-        key: Some(journal.public.clone()),
+        key: Some(journal.public.clone().into()),
         ..Options::default()
     };
     let mut verifier = Verifier::new(options);
@@ -274,7 +274,7 @@ fn an_unchecked_signature_is_no_evidence_and_one_that_covers_it_is() {
     }
     let report = |bytes: &[u8], signatures| {
         let mut verifier = Verifier::new(Options {
-            key: Some(journal.public.clone()),
+            key: Some(journal.public.clone().into()),
             signatures,
             ..Options::default()
         });

@@ -17,7 +17,7 @@ fn verify(files: &Files, options: Options) -> Report {
 
 fn pinned(journal: &Journal) -> Options {
     Options {
-        key: Some(journal.public.clone()),
+        key: Some(journal.public.clone().into()),
         ..Options::default()
     }
 }
@@ -116,7 +116,7 @@ fn every_flipped_bit_is_found() {
             let mut files = good.clone();
             files.0[segment].2[bit / 8] ^= 1 << (bit % 8);
             // Signatures are slow: with the key every eleventh, without it every one.
-            let key = (bit % 11 == 0).then(|| journal.public.clone());
+            let key = (bit % 11 == 0).then(|| journal.public.clone().into());
             let report = verify(
                 &files,
                 Options {

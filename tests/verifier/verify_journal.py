@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Verifies a Faramesh journal: an implementation of docs/journal-format.md that shares nothing with Faramesh.
 
-    verify_journal.py --key LOG.PUB [--trusted NOTE] DIRECTORY
+    verify_journal.py --key LOG.PUB [--trusted NOTE] [--witness FILE [--quorum K]] DIRECTORY
     verify_journal.py DIRECTORY                      without a key: structure only, exit 2
 
 Exit: 0 holds, 1 broken, 2 cannot tell. Only the standard library is needed; Ed25519 is below, slow and plain.
@@ -274,6 +274,12 @@ KINDS = {
 # Keys that are left out where there is nothing to say.
 OPTIONAL = {"activation": {"windows"}}
 
+
+def is_rising(spans):
+    ends = [end for span in spans for end in (span["first"], span["last"])]
+    return ends == sorted(ends) and all(a["last"] < b["first"] for a, b in zip(spans, spans[1:]))
+
+
 HEADER_CHECKS = dict(
     v=one_of, seq=is_int, prev=is_hash, stack=is_str, mode=one_of("enforced", "development"), wall_ms=is_int, boot_ms=is_int
 )
@@ -322,6 +328,8 @@ def parse_record(data):
     for key, check in checks.items():
         if key in record and not check(record[key]):
             raise Bad(f"`{key}` of a {record['kind']} is {record[key]!r}")
+    if record["kind"] == "erasure" and not is_rising(record["spans"]):
+        raise Bad("spans that do not rise")
     return record
 
 
@@ -373,20 +381,66 @@ def unbase64(text):
 
 
 class Key:
-    def __init__(self, line):
+    """A public key line. The algorithm is 1 for a log's key and 4 for a witness's."""
+
+    def __init__(self, line, algorithm=1):
         self.name, key_id, encoded = line.strip("\n").split("+", 2)
         data = unbase64(encoded)
-        if data[:1] != b"\1" or len(data) != 33:
+        if data[:1] != bytes([algorithm]) or len(data) != 33:
             raise Bad("not an Ed25519 public key line")
         self.bytes = data[1:]
-        self.id = hashlib.sha256(self.name.encode() + b"\n\1" + self.bytes).digest()[:4]
+        self.id = hashlib.sha256(self.name.encode() + b"\n" + data).digest()[:4]
         if self.id.hex() != key_id:
             raise Bad("the key's id is not that of its name and bytes")
-        self.stack = self.name.split("/")[1]
+
+    @property
+    def stack(self):
+        return self.name.split("/")[1]
+
+    def signed(self, text, signatures):
+        """Whether there is a line of this key; one that does not hold is bad."""
+        found = False
+        for name, blob in signatures:
+            if name == self.name and blob[:4] == self.id:
+                if len(blob) != 68 or not ed25519_verify(self.bytes, text.encode(), blob[4:]):
+                    raise Bad(f"the signature of {self.name} does not match")
+                found = True
+        return found
+
+    def cosigned(self, text, signatures):
+        """The same for a witness: 8 bytes of time stand before the signature and are signed too."""
+        found = False
+        for name, blob in signatures:
+            if name == self.name and blob[:4] == self.id:
+                time = int.from_bytes(blob[4:12], "big")
+                message = f"cosignature/v1\ntime {time}\n{text}".encode()
+                if len(blob) != 76 or not ed25519_verify(self.bytes, message, blob[12:]):
+                    raise Bad(f"the cosignature of {self.name} does not match")
+                found = True
+        return found
 
 
-def parse_note(data, key):
-    """(origin, size, root). Without a key the signatures are not checked."""
+class Log:
+    """log.pub: the origin's key, and the first epoch's where it is pinned too."""
+
+    def __init__(self, text):
+        lines = text.removesuffix("\n").split("\n")
+        if len(lines) > 2:
+            raise Bad("log.pub has two lines")
+        self.origin = Key(lines[0])
+        self.genesis = self.epoch_key(1, lines[1]) if len(lines) == 2 else None
+
+    def epoch_key(self, number, line):
+        key = Key(line)
+        if key.name != f"{self.origin.name}/epoch-{number}":
+            raise Bad("the name of an epoch's key is not that of its epoch")
+        if key.bytes == self.origin.bytes:
+            raise Bad("the epoch's key is the origin's")
+        return key
+
+
+def split_note(data):
+    """The text, and the signatures as (name, bytes)."""
     if len(data) > 16384:
         raise Bad("the note is too long")
     try:
@@ -398,23 +452,24 @@ def parse_note(data, key):
     text, found, signatures = note.rpartition("\n\n")
     if not found:
         raise Bad("no empty line in the note")
-    text += "\n"
     lines = signatures.removesuffix("\n").split("\n")
     if len(lines) > 16:
         raise Bad("too many signatures")
-    signed = False
-    for line in lines:
-        match = re.fullmatch("\u2014 ([^\\s+]+) (\\S+)", line)
-        if match is None:
-            raise Bad("a malformed signature line")
-        blob = unbase64(match[2])
-        if len(blob) < 5:
-            raise Bad("a malformed signature line")
-        if key and match[1] == key.name and blob[:4] == key.id:
-            if len(blob) != 68 or not ed25519_verify(key.bytes, text.encode(), blob[4:]):
-                raise Bad("the signature does not match")
-            signed = True
-    if key and not signed:
+    return text + "\n", [parse_signature(line) for line in lines]
+
+
+def parse_signature(line):
+    match = re.fullmatch("\u2014 ([^\\s+]+) (\\S+)", line)
+    blob = unbase64(match[2]) if match else b""
+    if len(blob) < 5:
+        raise Bad("a malformed signature line")
+    return match[1], blob
+
+
+def parse_note(data, key):
+    """(origin, size, root). Without a key the signatures are not checked."""
+    text, signatures = split_note(data)
+    if key and not key.signed(text, signatures):
         raise Bad("not signed by the pinned key")
     match = re.fullmatch("(\\S+)\n(0|[1-9][0-9]{0,18})\n(\\S+)\n", text)
     if match is None:
@@ -430,22 +485,49 @@ def parse_note(data, key):
 # --- The whole (section 7) ---------------------------------------------------------------------------------------------
 
 
+def hashes_of(directory, first):
+    """The leaf hashes of the first records, from the full tiles of level 0, as far as they are there."""
+    given = 0
+    while given < first:
+        groups, rest = [f"{given // 256 % 1000:03}"], given // 256 // 1000
+        while rest:
+            groups.insert(0, f"x{rest % 1000:03}")
+            rest //= 1000
+        tile = directory.joinpath("tile", "0", *groups)
+        data = tile.read_bytes() if tile.is_file() else b""
+        if len(data) != 8192:
+            return
+        for at in range(0, 32 * min(256, first - given), 32):
+            yield data[at : at + 32]
+        given += 256
+
+
 class Journal:
-    def __init__(self, key, trusted):
-        self.key, self.trusted = key, trusted
+    def __init__(self, log, trusted=None, witnesses=(), quorum=1, directory=None):
+        self.log, self.trusted, self.directory = log, trusted, directory
+        self.witnesses, self.quorum, self.attested = witnesses, max(quorum, 1), 0
+        self.key = log.origin if log else None
         self.broken, self.unsure, self.notices = [], [], []
         self.tree, self.prev, self.next = Tree(), bytes(32), 0
         self.gap, self.damage = False, []
-        self.origin = key.name if key else None
+        self.origin = self.key.name if log else None
         self.signed, self.extends = 0, None
-        self.stack = key.stack if key else None
+        self.stack = self.key.stack if log else None
         self.running, self.policy, self.number, self.last = False, None, None, None
+        self.heads, self.erased = {}, {}
+        # The epoch's number and key, where the chain of them is known, and what the next note ends.
+        self.epoch = (1, log.genesis) if log and log.genesis else None
+        self.epoch_unknown, self.announced = False, None
+        # Where the journal begins amid: the first record that is there, its policy and the next activation.
+        self.missing, self.no_hashes, self.first_policy, self.first_number = None, False, None, None
         self.compare_trusted()
 
     def read(self, name, first, data):
         if not data.strip(b"\0"):
             return
-        if first != self.next:
+        if first != self.next and self.last is None and self.next == 0 and not self.damage:
+            self.begin_amid(first)
+        elif first != self.next:
             self.broken.append(f"{name}: begins with record {first} where {self.next} should come")
             self.gap, self.next, self.prev = True, first, None
         at = 0
@@ -466,6 +548,16 @@ class Journal:
             except Bad as bad:
                 self.broken.append(f"{where}: {bad}")
 
+    def begin_amid(self, first):
+        for leaf in hashes_of(self.directory, first) if self.directory else ():
+            self.tree.push(leaf)
+            self.prev = leaf
+            self.compare_trusted()
+        self.missing, self.next, self.running = first, first, True
+        self.epoch, self.epoch_unknown = None, self.epoch is not None
+        if self.tree.size != first:
+            self.gap, self.prev, self.no_hashes = True, None, True
+
     def record(self, payload, where):
         data, args_salt, detail_salt, detail = split_record(payload)
         leaf, prev, expected = leaf_hash(data), self.prev, self.next
@@ -483,13 +575,16 @@ class Journal:
         self.stack = self.stack or record["stack"]
         if record["stack"] != self.stack:
             raise Bad("the record is another stack's")
-        self.commitments(record, args_salt, detail_salt, detail)
+        self.commitments(record, args_salt, detail_salt, detail, where)
         self.story(record, where, prev is not None)
 
-    def commitments(self, record, args_salt, detail_salt, detail):
+    def commitments(self, record, args_salt, detail_salt, detail, where):
         if record["kind"] != "decision":
             if any(args_salt + detail_salt) or detail:
                 raise Bad("something lies beside a record that has no detail")
+            return
+        if not detail and not any(args_salt + detail_salt):
+            self.erased[record["seq"]] = where
             return
         if hashlib.sha256(detail_salt + detail).hexdigest() != record["detail"]:
             raise Bad("the detail is not the one that was recorded")
@@ -510,18 +605,88 @@ class Journal:
         elif kind == "activation":
             rises = self.number is None or record["number"] > self.number
             self.number, self.policy = record["number"], record["policy"]
+            if self.first_number is None:
+                self.first_number = record["number"]
             if not rises:
                 raise Bad("activation numbers do not rise")
         if kind in ("decision", "outcome", "session_start") and not self.running:
             self.running = True
             raise Bad(f"record {seq} was written while no daemon ran")
-        if kind == "decision" and known and record["policy"] != self.policy:
+        if kind == "decision" and self.policy is None and self.missing is not None and self.first_policy is None:
+            self.first_policy = record["policy"]
+        if kind == "decision" and known and record["policy"] != (self.policy or self.first_policy):
             raise Bad(f"record {seq} was decided by a policy that was not in force")
         if kind == "outcome" and record["of"] >= seq:
             raise Bad(f"the outcome at {seq} is about a later record")
+        if kind in ("epoch", "snapshot", "removal", "erasure", "attestation", "gap"):
+            getattr(self, "read_" + kind)(record, seq, where)
+
+    def read_epoch(self, record, _seq, _where):
+        if not self.log or not self.log.genesis:
+            return
+        key = self.log.epoch_key(record["number"], record["key"])
+        if self.epoch:
+            if self.announced:
+                raise Bad("a second epoch before the note of the first")
+            if record["number"] != self.epoch[0] + 1 or key.bytes == self.epoch[1].bytes:
+                raise Bad("the epoch is not the next, or its key is that of the one before")
+        self.announced = (record["number"], key)
+
+    def read_snapshot(self, record, seq, _where):
+        if record["size"] > seq:
+            raise Bad("a state of records that are yet to come")
+
+    def read_removal(self, record, seq, _where):
+        if not record["from"] <= record["to"] <= seq:
+            raise Bad("records that are yet to come are removed")
+        if self.missing is None or self.missing > record["to"]:
+            return
+        if self.no_hashes:
+            self.unsure.append("the hashes of the removed records are missing: no root can be computed again")
+        if self.missing == record["to"]:
+            wrong = self.first_policy is not None and self.first_policy != record["policy"]
+            if None not in (self.first_number, record["number"]):
+                wrong = wrong or self.first_number <= record["number"]
+            self.policy = self.policy or record["policy"]
+            self.number = record["number"] if self.number is None else self.number
+            self.missing = None
+            if wrong:
+                raise Bad("the policy of the first records is not the one that the removal names")
+        self.missing = None
+
+    def read_erasure(self, record, seq, _where):
+        for span in record["spans"]:
+            if span["last"] >= seq:
+                raise Bad("records that are yet to come are erased")
+            for erased in [number for number in self.erased if span["first"] <= number <= span["last"]]:
+                del self.erased[erased]
+
+    def read_gap(self, record, _seq, where):
+        self.notices.append(f"{where}: an operator gave up records {record['kept']} to {record['confirmed'] - 1}")
+
+    def read_attestation(self, record, seq, where):
+        size, root = record["size"], bytes.fromhex(record["root"])
+        if size > seq:
+            raise Bad("records that are yet to come are attested")
+        held = self.heads.get(size)
+        unknown = not self.heads or min(self.heads) > size
+        if held != root and not unknown and not self.gap:
+            raise Bad("what is attested is not a checkpoint of these records")
+        if not self.witnesses or not self.key:
+            return
+        note = record["note"].encode()
+        if parse_note(note, self.key)[1:] != (size, root):
+            raise Bad("the attested checkpoint is not the one that the record names")
+        text, signatures = split_note(note)
+        count = sum(witness.cosigned(text, signatures) for witness in self.witnesses)
+        if count >= self.quorum and held == root and not self.gap:
+            self.attested = max(self.attested, size)
+        else:
+            self.notices.append(f"{where}: {count} of the pinned witnesses attest {size} records")
 
     def note(self, payload, _where):
         origin, size, root = parse_note(payload, self.key)
+        self.by_epoch(payload)
         self.origin = self.origin or origin
         if origin != self.origin:
             raise Bad("a note of another log")
@@ -535,18 +700,35 @@ class Journal:
         if not self.gap and root != self.tree.root():
             self.gap = True
             raise Bad(f"the first {size} records are not those that were signed")
+        self.heads[size] = root
+
+    def by_epoch(self, note):
+        """The key of the epoch signed too; an epoch that a record announced begins behind this note."""
+        if not self.log or not self.log.genesis:
+            return
+        text, signatures = split_note(note)
+        if self.epoch_unknown and self.log.genesis.signed(text, signatures):
+            self.epoch, self.epoch_unknown = (1, self.log.genesis), False
+        if self.epoch and not self.epoch[1].signed(text, signatures):
+            raise Bad(f"not signed by the key of epoch {self.epoch[0]}")
+        if self.announced:
+            self.epoch, self.announced, self.epoch_unknown = self.announced, None, False
 
     def compare_trusted(self):
-        if self.trusted and self.trusted[1] == self.tree.size:
+        if self.trusted and self.trusted[1] == self.tree.size and not self.no_hashes:
             self.extends = not self.gap and self.trusted[2] == self.tree.root()
 
     def finish(self):
+        if self.missing is not None:
+            self.broken.append(f"begins with record {self.missing}, and no record says that those before were removed")
+        for seq, where in self.erased.items():
+            self.broken.append(f"{where}: the detail of {seq} is missing, and no record says that it was erased")
         self.unsure += [f"{found}, after the last note: torn, or damaged" for found in self.damage]
         if self.key is None:
             self.unsure.append("key not pinned: no signature could be checked")
         if self.next > self.signed:
             self.notices.append(f"{self.next - self.signed} records after the last note: nobody was answered on them")
-        if self.trusted and (not self.extends or self.signed < self.trusted[1]):
+        if self.trusted and (self.extends is None and not self.no_hashes or self.signed < self.trusted[1]):
             self.extends = False
         return 1 if self.broken or self.extends is False else 2 if self.unsure else 0
 
@@ -556,14 +738,18 @@ def main():
     parser.add_argument("directory", type=pathlib.Path)
     parser.add_argument("--key", type=pathlib.Path, help="log.pub, pinned from elsewhere")
     parser.add_argument("--trusted", type=pathlib.Path, help="a note that was kept from an earlier verification")
+    parser.add_argument("--witness", type=pathlib.Path, help="public keys of witnesses, one a line")
+    parser.add_argument("--quorum", type=int, default=1, help="how many of them an attestation needs")
     options = parser.parse_args()
     try:
-        key = Key(options.key.read_text()) if options.key else None
-        trusted = parse_note(options.trusted.read_bytes(), key) if options.trusted else None
+        log = Log(options.key.read_text()) if options.key else None
+        trusted = parse_note(options.trusted.read_bytes(), log and log.origin) if options.trusted else None
+        lines = options.witness.read_text().splitlines() if options.witness else []
+        witnesses = [Key(line, 4) for line in lines if line and not line.startswith("#")]
     except (Bad, ValueError, IndexError) as error:
         print(f"cannot use what was given: {error}", file=sys.stderr)
         return 2
-    journal = Journal(key, trusted)
+    journal = Journal(log, trusted, witnesses, options.quorum, options.directory)
     for path in sorted(options.directory.iterdir()):
         match = re.fullmatch("([0-9]{20})\\.seg", path.name)
         if match:
@@ -572,6 +758,8 @@ def main():
     for level in ("broken", "unsure", "notices"):
         for what in getattr(journal, level):
             print(f"{level}: {what}")
+    if witnesses:
+        print(f"attested: the first {journal.attested} records")
     print(f"{journal.next} records, {journal.signed} signed: {['holds', 'BROKEN', 'cannot tell'][code]}")
     return code
 

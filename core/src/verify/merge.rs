@@ -8,22 +8,23 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, EpochKeys, LogKey};
 use crate::frame;
-use crate::record::{Attestation, Erasure, LogEvent, Removal};
+use crate::record::{Attestation, Epoch, Erasure, LogEvent, Removal};
 use crate::tree::{self, Frontier, Hash, Head};
 
 use super::memory::{self, Continuation};
 use super::scan::{At, Beside, Note, Said, Scanned, Told, What};
 use super::story::Story;
 use super::{
-    Answer, FINDINGS_MAX, Fault, Finding, Level, Options, Piece, Report, SPANS_MAX, Span, scan,
+    Answer, FINDINGS_MAX, Fault, Finding, Level, Options, Piece, Pinned, Report, SPANS_MAX, Span,
+    scan,
 };
 
 /// The last notes' heads, which attestations are compared with: hours of a busy journal, and 20 MB.
 const HEADS_MAX: usize = 1 << 19;
 
-/// Runs of erased details that no record has explained yet. An erasure that touches more of them is not believed.
+/// Erased details that no record has explained yet: 6 MB. An erasure that touches more of them at once is not believed.
 const ERASED_MAX: usize = 1 << 18;
 
 /// A frame's place, and the record that it is or that comes next.
@@ -33,14 +34,6 @@ pub(super) struct Place {
     segment: u64,
     offset: u64,
     seq: u64,
-}
-
-/// Decisions whose details are gone, one after the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Erased {
-    first: u64,
-    last: u64,
-    place: Place,
 }
 
 /// The first records are not there, and it was not read yet why.
@@ -79,7 +72,12 @@ pub(super) struct State {
     stack: Option<String>,
     /// Damage with no valid note after it yet: `CannotTell` unless one comes. The first is enough.
     damage: Option<Finding>,
-    erased: Vec<Erased>,
+    /// The last epoch that began behind a note, by its number and key; the first has none.
+    epoch: Option<(u64, String)>,
+    /// Records that named an epoch are gone: the keys are not known before the next one.
+    epoch_unknown: bool,
+    /// Decisions whose details are gone, in the order of their numbers.
+    erased: Vec<Place>,
     pub(super) missing: Option<Missing>,
     removed: u64,
     attested: u64,
@@ -120,6 +118,10 @@ enum Whose {
 pub struct Verifier {
     pub(super) options: Options,
     pub(super) state: State,
+    /// The keys that are due here, where the first epoch's is pinned and the chain from it is known.
+    epochs: Option<EpochKeys>,
+    /// The epoch that begins behind the next note.
+    announced: Option<Epoch>,
     /// In the order of their sizes.
     known: Vec<Known>,
     /// The first of them that was not compared yet.
@@ -145,6 +147,8 @@ impl Verifier {
             origin: None,
             stack: None,
             damage: None,
+            epoch: None,
+            epoch_unknown: false,
             erased: Vec::new(),
             missing: None,
             removed: 0,
@@ -183,6 +187,8 @@ impl Verifier {
             }
         }
         let mut verifier = Verifier {
+            epochs: epochs_at(&options, &state),
+            announced: None,
             options,
             state,
             known,
@@ -203,6 +209,22 @@ impl Verifier {
             self.lose_tree();
         }
         self.compare_known();
+    }
+
+    /// The end of the records whose bodies were removed, where their last hashes fill no tile: the tree over all of them, and
+    /// the last one's hash. False where it is not a tree over what was given before.
+    pub fn removed_end(&mut self, frontier: &Frontier, last_leaf: Hash) -> bool {
+        let given = &self.state.frontier;
+        let whole = given.nodes().len();
+        let extends = frontier.nodes().get(..whole) == Some(given.nodes())
+            && frontier.size() >= given.size()
+            && frontier.size() - given.size() < 1 << given.size().trailing_zeros().min(62);
+        if extends {
+            self.state.frontier = frontier.clone();
+            self.state.prev = Some(last_leaf);
+            self.compare_known();
+        }
+        extends
     }
 
     /// The next segment: the leaf index that its name says, and all of its bytes.
@@ -340,9 +362,12 @@ impl Verifier {
             let hashes = self.state.frontier.size() == first;
             self.state.missing = Some(Missing { to: first, hashes });
             self.state.story.begin_amid();
+            self.state.epoch_unknown = self.epochs.take().is_some();
             if !hashes {
                 self.lose_tree();
                 self.state.prev = None;
+                // Nothing can be compared with, which is not the same as being another.
+                self.known_next = self.known.len();
             }
             self.state.noted = first.saturating_sub(1);
             self.state.uncovered = Some(Place {
@@ -403,7 +428,7 @@ impl Verifier {
             self.find_at(self.state.last, Level::Broken, Fault::Link, what);
         }
         let own = self.state.stack.get_or_insert_with(|| {
-            let pinned = self.options.key.as_ref().and_then(|key| key.name().stack());
+            let pinned = (self.options.key.as_ref()).and_then(|key| key.origin().name().stack());
             pinned.unwrap_or(stack).to_owned()
         });
         if *own != stack {
@@ -420,24 +445,11 @@ impl Verifier {
         match said.beside {
             Beside::Committed => {}
             Beside::Other(what) => self.find(Level::Broken, Fault::Detail, what.into()),
-            Beside::Erased => {
+            Beside::Erased if self.state.erased.len() < ERASED_MAX => {
                 let place = self.place();
-                let room = self.state.erased.len() < ERASED_MAX;
-                match self.state.erased.last_mut() {
-                    Some(run) if run.last + 1 == said.seq => run.last = said.seq,
-                    _ if room => {
-                        self.state.erased.push(Erased {
-                            first: said.seq,
-                            last: said.seq,
-                            place: Place {
-                                seq: said.seq,
-                                ..place
-                            },
-                        });
-                    }
-                    _ => self.find(Level::Broken, Fault::Erasure, UNEXPLAINED.into()),
-                }
+                self.state.erased.push(place);
             }
+            Beside::Erased => self.find(Level::Broken, Fault::Erasure, UNEXPLAINED.into()),
         }
     }
 
@@ -462,7 +474,7 @@ impl Verifier {
         self.state.told.notes += 1;
         let fault = (note.said.as_ref().ok()).and_then(|checkpoint| self.judge(checkpoint.head));
         if let (Some(key), Some(_)) = (&self.options.key, &fault) {
-            note.check(bytes, key);
+            note.check(bytes, key.origin());
         }
         self.state.told.signatures_checked += u64::from(note.checked);
         let Checkpoint { origin, head } = match note.said {
@@ -479,6 +491,9 @@ impl Verifier {
                 self.find(Level::Broken, Fault::Checkpoint, what);
                 return false;
             }
+        }
+        if note.checked && !self.signed_by_epoch(bytes.get(note.at.clone()).unwrap_or_default()) {
+            return false;
         }
         let holds = note.checked || self.options.key.is_none();
         // A note after damage shows that the damage is no torn tail.
@@ -508,6 +523,52 @@ impl Verifier {
             self.state.told.last_note = Some(String::from_utf8_lossy(text).into_owned());
         }
         holds && fault.is_none()
+    }
+
+    /// Whether the key of the epoch that a note lies in signed it too. The epoch that a record announced begins behind it.
+    fn signed_by_epoch(&mut self, note: &[u8]) -> bool {
+        let Some(Pinned::Log(log)) = &self.options.key else {
+            return true;
+        };
+        let log: LogKey = (**log).clone();
+        if self.state.epoch_unknown {
+            // The first epoch's key may still be the one.
+            let first = EpochKeys::begin(&log);
+            if first.open(note).is_ok() {
+                self.epochs = Some(first);
+                self.state.epoch_unknown = false;
+            }
+        }
+        let signed = match &mut self.epochs {
+            Some(keys) => keys.note(note).map(|_| keys.number()),
+            None => Ok(0),
+        };
+        if let Err(why) = signed {
+            let what = format!("a checkpoint is not signed by the key of its epoch: {why}");
+            self.find(Level::Broken, Fault::Epoch, what);
+            return false;
+        }
+        if let Some(epoch) = self.announced.take() {
+            self.epochs = EpochKeys::after(&log, Some(&epoch)).ok();
+            self.state.epoch_unknown = self.epochs.is_none();
+            self.state.epoch = Some((epoch.number, epoch.key));
+        }
+        true
+    }
+
+    /// The next epoch's key is vouched for by the key before.
+    fn epoch(&mut self, epoch: &Epoch, seq: u64) {
+        let Some(Pinned::Log(log)) = &self.options.key else {
+            return;
+        };
+        let follows = match &mut self.epochs {
+            Some(keys) => keys.announce(epoch),
+            None => EpochKeys::after(log, Some(epoch)).map(drop),
+        };
+        match follows {
+            Ok(()) => self.announced = Some(epoch.clone()),
+            Err(why) => self.find(Level::Broken, Fault::Epoch, format!("record {seq}: {why}")),
+        }
     }
 
     /// What is wrong with a note of this head here.
@@ -555,7 +616,7 @@ impl Verifier {
     fn about_the_log(&mut self, event: &LogEvent, seq: u64) {
         match event {
             LogEvent::Heartbeat => {}
-            LogEvent::Epoch(_) => {}
+            LogEvent::Epoch(epoch) => self.epoch(epoch, seq),
             LogEvent::Snapshot(snapshot) => {
                 if snapshot.size > seq {
                     let what =
@@ -602,6 +663,14 @@ impl Verifier {
             );
             self.find(Level::CannotTell, Fault::Removal, what);
         }
+        if self.state.epoch_unknown {
+            let what = format!(
+                "the records that named the epochs' keys before record {} are removed: until the next epoch the origin's \
+                 signatures alone are checked",
+                missing.to
+            );
+            self.find(Level::Warning, Fault::Epoch, what);
+        }
         if missing.to == removal.to {
             self.policy_at_the_beginning(removal.in_force, seq);
         }
@@ -613,29 +682,14 @@ impl Verifier {
             let what = format!("record {seq} erases records that are yet to come");
             return self.find(Level::Broken, Fault::Erasure, what);
         }
-        let mut left = Vec::new();
-        for run in std::mem::take(&mut self.state.erased) {
-            let mut from = run.first;
-            // Spans rise: those that end before the run are passed over, the rest cut pieces out of it.
-            let begin = erasure.spans.partition_point(|(_, last)| *last < from);
-            for (first, last) in erasure.spans.iter().skip(begin) {
-                if *first > run.last || from > run.last {
-                    break;
-                }
-                if *first > from {
-                    left.push(Erased {
-                        first: from,
-                        last: first - 1,
-                        ..run
-                    });
-                }
-                from = last + 1;
-            }
-            if from <= run.last {
-                left.push(Erased { first: from, ..run });
-            }
-        }
-        self.state.erased = left;
+        let is_named = |seq: u64| {
+            let index = erasure.spans.partition_point(|(_, last)| *last < seq);
+            erasure
+                .spans
+                .get(index)
+                .is_some_and(|(first, _)| *first <= seq)
+        };
+        self.state.erased.retain(|place| !is_named(place.seq));
     }
 
     /// Witnesses' word counts where their keys are pinned, and for what the journal holds.
@@ -665,7 +719,10 @@ impl Verifier {
         let (Some(key), Some(quorum)) = (&self.options.key, &self.options.quorum) else {
             return;
         };
-        match quorum.witnesses.open(attestation.note.as_bytes(), key) {
+        match quorum
+            .witnesses
+            .open(attestation.note.as_bytes(), key.origin())
+        {
             Ok(cosigned) if cosigned.checkpoint().head != head => {
                 let what =
                     format!("the checkpoint in record {seq} is not the one that the record names");
@@ -710,17 +767,13 @@ impl Verifier {
             };
             self.find_at(Some(place), Level::Broken, Fault::Removal, what);
         }
-        for run in std::mem::take(&mut self.state.erased) {
-            let place = Place {
-                seq: run.first,
-                ..run.place
-            };
-            let what = if run.first == run.last {
-                UNEXPLAINED.to_owned()
-            } else {
-                format!("{UNEXPLAINED} (records {} to {})", run.first, run.last)
-            };
-            self.find_at(Some(place), Level::Broken, Fault::Erasure, what);
+        for place in std::mem::take(&mut self.state.erased) {
+            self.find_at(
+                Some(place),
+                Level::Broken,
+                Fault::Erasure,
+                UNEXPLAINED.into(),
+            );
         }
     }
 
@@ -881,6 +934,17 @@ impl State {
             ..self.clone()
         }
     }
+}
+
+/// The keys that are due behind the note at which a state was kept.
+fn epochs_at(options: &Options, state: &State) -> Option<EpochKeys> {
+    let Some(Pinned::Log(log)) = &options.key else {
+        return None;
+    };
+    let last = state.epoch.clone();
+    let last = last.map(|(number, key)| Epoch { number, key });
+    let keys = EpochKeys::after(log, last.as_ref()).ok();
+    keys.filter(|_| !state.epoch_unknown)
 }
 
 fn finding(place: Place, level: Level, fault: Fault, what: String) -> Finding {

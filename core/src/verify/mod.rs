@@ -23,7 +23,7 @@ mod story;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::PublicKey;
+use crate::checkpoint::{Error, LogKey, PublicKey};
 use crate::cosign::Witnesses;
 use crate::tree::Head;
 
@@ -237,11 +237,55 @@ pub struct Quorum {
     pub count: usize,
 }
 
+/// What is pinned of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pinned {
+    /// The origin key alone: whose epoch a checkpoint lies in is not looked at, and whoever holds that key could have
+    /// written all of it anew.
+    Origin(Box<PublicKey>),
+    /// The origin key and the key of the first epoch: every checkpoint needs both signatures of its place.
+    Log(Box<LogKey>),
+}
+
+impl Pinned {
+    /// From the two lines of a `log.pub`, or from the first alone.
+    ///
+    /// # Errors
+    /// Where it is neither.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        if text.trim_end_matches('\n').contains('\n') {
+            Ok(Pinned::Log(Box::new(LogKey::parse(text)?)))
+        } else {
+            Ok(Pinned::Origin(Box::new(PublicKey::parse_vkey(text)?)))
+        }
+    }
+
+    /// The key that signs every checkpoint.
+    pub fn origin(&self) -> &PublicKey {
+        match self {
+            Pinned::Origin(key) => key,
+            Pinned::Log(key) => key.origin(),
+        }
+    }
+}
+
+impl From<PublicKey> for Pinned {
+    fn from(key: PublicKey) -> Self {
+        Pinned::Origin(Box::new(key))
+    }
+}
+
+impl From<LogKey> for Pinned {
+    fn from(key: LogKey) -> Self {
+        Pinned::Log(Box::new(key))
+    }
+}
+
 /// What verification is given besides the journal.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// The pinned origin key. Without it signatures cannot be checked.
-    pub key: Option<PublicKey>,
+    /// The log's pinned keys. Without them signatures cannot be checked.
+    pub key: Option<Pinned>,
     /// Which signatures to check.
     pub signatures: Signatures,
     /// Heads that were trusted before, from notes that were kept elsewhere.

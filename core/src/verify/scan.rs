@@ -92,7 +92,8 @@ pub(super) struct Note {
     pub(super) at: Range<usize>,
     /// What it says; or why it is none, or not the pinned key's.
     pub(super) said: Result<Checkpoint, String>,
-    /// Whether the signature was checked. Without a pinned key none can be.
+    /// Whether the origin's signature was checked. Without a pinned key none can be. The epoch's is, where this one is, by
+    /// whoever knows which epoch it is.
     pub(super) checked: bool,
 }
 
@@ -122,7 +123,7 @@ pub fn scan(bytes: &[u8], options: &Options) -> Scanned {
         }
     }
     if let Some(key) = &options.key {
-        scanned.check_signatures(bytes, key, options.signatures);
+        scanned.check_signatures(bytes, key.origin(), options.signatures);
     }
     scanned
 }
@@ -214,7 +215,7 @@ fn text_of(note: &[u8], at: Range<usize>, options: &Options) -> Note {
         .and_then(|text| {
             let checkpoint =
                 Checkpoint::parse(text).map_err(|why| format!("not a checkpoint: {why}"))?;
-            let name = options.key.as_ref().map(PublicKey::name);
+            let name = options.key.as_ref().map(|key| key.origin().name());
             if checkpoint.text() != text {
                 Err("not a checkpoint: the text is not in its canonical form".into())
             } else if name.is_some_and(|name| !checkpoint.belongs_to(name)) {

@@ -7,6 +7,7 @@
 
 mod memory;
 mod reading;
+mod removed;
 
 use crate::anchor::file::entries;
 use crate::args::{Global, VerifyArgs};
@@ -15,14 +16,13 @@ use crate::failure::Failure;
 use crate::files;
 use crate::journal::{self, SegmentFile};
 use crate::output::{Output, Paint};
-use crate::sign;
 use crate::stack;
 use crate::untrusted::Untrusted;
 use faramesh_core::checkpoint::{self, Checkpoint, NOTE_BYTES_MAX, PublicKey, Statement};
 use faramesh_core::cosign::{WITNESSES_BYTES_MAX, Witnesses};
 use faramesh_core::tree::Head;
 use faramesh_core::verify::{
-    Answer, Continuation, Finding, Level, Options, Quorum, Report, Signatures, Verifier,
+    Answer, Continuation, Finding, Level, Options, Pinned, Quorum, Report, Signatures, Verifier,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use memory::{Memory, Remembered};
@@ -34,6 +34,9 @@ use std::path::{Path, PathBuf};
 const FINDINGS_SHOWN: usize = 20;
 /// The same where the key is another one: then every checkpoint has the same fault.
 const FINDINGS_OF_ANOTHER_KEY: usize = 2;
+
+/// Two lines with a name, an id and a key each.
+const LOG_KEY_BYTES_MAX: u64 = 2_048;
 
 /// An anchor file: a note of a kilobyte every few seconds, for a month.
 const ANCHORS_BYTES_MAX: u64 = 256 << 20;
@@ -91,7 +94,7 @@ struct PrintedSpan {
 /// The journal, the key or a head cannot be read. What they say is an answer: 0 holds, 1 broken, 2 cannot tell.
 pub fn run(global: &Global, args: &VerifyArgs, output: &Output) -> Result<u8, Failure> {
     let subject = subject(global, args)?;
-    let key = subject.key.as_ref();
+    let key = subject.key.as_ref().map(Pinned::origin);
     let given = args
         .head
         .as_deref()
@@ -130,7 +133,7 @@ pub fn run(global: &Global, args: &VerifyArgs, output: &Output) -> Result<u8, Fa
     }
     let told = Told {
         dir: &subject.dir,
-        key,
+        key: subject.key.as_ref(),
         report: &report,
         remembered: remembered.as_ref(),
         not_read_again: begin,
@@ -144,7 +147,7 @@ pub fn run(global: &Global, args: &VerifyArgs, output: &Output) -> Result<u8, Fa
 /// What is said of a verification.
 struct Told<'a> {
     dir: &'a Path,
-    key: Option<&'a PublicKey>,
+    key: Option<&'a Pinned>,
     report: &'a Report,
     /// The verification before, where one is remembered.
     remembered: Option<&'a Remembered>,
@@ -156,7 +159,7 @@ struct Told<'a> {
 
 struct Subject {
     dir: PathBuf,
-    key: Option<PublicKey>,
+    key: Option<Pinned>,
 }
 
 /// What is pinned of witnesses.
@@ -245,15 +248,26 @@ fn subject(global: &Global, args: &VerifyArgs) -> Result<Subject, Failure> {
     let layout = stack::applied(global)?;
     let key = match given {
         Some(key) => Some(key),
-        None => sign::public_key(&layout.log_pub())?,
+        None => log_key(&layout.log_pub())?,
     };
     let dir = layout.journal().to_owned();
     Ok(Subject { dir, key })
 }
 
-fn pinned(file: &Path) -> Result<PublicKey, Failure> {
-    sign::public_key(file)?
-        .ok_or_else(|| Failure::data(format!("there is no key `{}`", file.display())))
+fn pinned(file: &Path) -> Result<Pinned, Failure> {
+    log_key(file)?.ok_or_else(|| Failure::data(format!("there is no key `{}`", file.display())))
+}
+
+/// A `log.pub`, or its first line; `None` where there is no file.
+fn log_key(file: &Path) -> Result<Option<Pinned>, Failure> {
+    let Some(text) = files::read_text(file, LOG_KEY_BYTES_MAX)? else {
+        return Ok(None);
+    };
+    Pinned::parse(&text).map(Some).map_err(|e| {
+        Failure::configuration(format!("`{}` is not a log's key: {e}", file.display())).next(
+            "it is two lines, the origin's key and the first epoch's, as in log.pub; or the first of them",
+        )
+    })
 }
 
 /// A checkpoint that was kept. Where a key is pinned it must be that key's; without one its text is taken as it is, and
@@ -299,6 +313,7 @@ pub(super) fn as_kept(note: Vec<u8>) -> Vec<u8> {
 
 /// The files of a journal.
 struct Journal {
+    dir: PathBuf,
     segments: Vec<SegmentFile>,
     /// Whether a daemon is writing it.
     live: bool,
@@ -320,7 +335,11 @@ impl Journal {
             output.warn(format!("there is no journal in `{}`", dir.display()));
         }
         let live = files::journal_is_held(dir);
-        Ok(Journal { segments, live })
+        Ok(Journal {
+            dir: dir.to_owned(),
+            segments,
+            live,
+        })
     }
 
     /// Whether the journal still has what was read at the place where the verification before ended, and every head that
@@ -337,7 +356,7 @@ impl Journal {
         let (Some(key), Some(note)) = (&options.key, note) else {
             return false;
         };
-        all_behind && continuation.fits(&note, key).is_ok()
+        all_behind && continuation.fits(&note, key.origin()).is_ok()
     }
 
     fn segment(&self, first: u64) -> Option<usize> {
@@ -373,6 +392,9 @@ impl Journal {
             }
             None => Verifier::new(options.clone()),
         };
+        if let (None, Some(first)) = (begin, self.segments.first()) {
+            removed::hashes(&self.dir, first.first, &mut verifier)?;
+        }
         let total = (parts.iter())
             .filter_map(|part| {
                 let meta = std::fs::metadata(&part.segment.path).ok()?;
@@ -433,7 +455,16 @@ fn people(told: &Told<'_>, output: &Output) {
     }
     attestation(told, output);
     match key {
-        Some(key) => output.line(format!("  pinned key           {}", Untrusted(key.name().as_str()))),
+        Some(key) => {
+            let epochs = match key {
+                Pinned::Log(_) => "",
+                Pinned::Origin(_) => " (the origin's alone: no epoch's signature was checked)",
+            };
+            output.line(format!(
+                "  pinned key           {}{epochs}",
+                Untrusted(key.origin().name().as_str())
+            ));
+        }
         None => output.line("  pinned key           none: anybody could have signed this journal; give the stack's log.pub with --key"),
     }
     if let Some(remembered) = told.not_read_again {
@@ -523,7 +554,7 @@ fn attestation(told: &Told<'_>, output: &Output) {
 }
 
 /// Not one checkpoint is the pinned key's: that is about the key or the whole journal, and not about a record.
-fn is_of_another_key(key: Option<&PublicKey>, report: &Report) -> bool {
+fn is_of_another_key(key: Option<&Pinned>, report: &Report) -> bool {
     key.is_some() && report.notes > 0 && report.signed == 0
 }
 
@@ -568,7 +599,7 @@ fn printed<'a>(told: &Told<'a>) -> Printed<'a> {
     Printed {
         result: result(report).0,
         journal: told.dir,
-        key: told.key.map(PublicKey::vkey),
+        key: told.key.map(|key| key.origin().vkey()),
         self_consistent: report.self_consistent.as_str(),
         extends_trusted: report.extends_trusted.as_str(),
         externally_attested_to: report.attested,
