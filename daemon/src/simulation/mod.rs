@@ -603,7 +603,7 @@ impl Machine {
         let found = records_of(&files);
         assert_eq!(found, self.twin.records, "the journal is the twin's");
         let mut verifier = Verifier::new(Options {
-            key: Some(self.key.clone()),
+            key: Some(self.key.clone().into()),
             ..Options::default()
         });
         for (name, bytes) in &files {
