@@ -363,6 +363,8 @@ impl Machine {
     /// # Errors
     /// How the daemon ended at it.
     fn commit(&mut self) -> Result<(), End> {
+        self.hear_answers();
+        let refused = self.twin.refused;
         let Some(daemon) = self.daemon.as_mut().filter(|daemon| !daemon.ended) else {
             return Ok(());
         };
@@ -381,6 +383,10 @@ impl Machine {
         match durable {
             Durable::Size(size) | Durable::Closed(size) => self.became_durable(size),
             Durable::Fatal(fatal) => {
+                assert_eq!(
+                    refused, self.twin.refused,
+                    "whose batch failed hears nothing"
+                );
                 // Whatever is tried with it now, nothing leaves.
                 daemon.sequencer.serve();
                 daemon.committer.step(Duration::ZERO);

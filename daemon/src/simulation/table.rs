@@ -82,14 +82,15 @@ fn kill_before(machine: &mut Machine, step: Step) {
     }
 }
 
-/// A write that was interrupted, as a reader sees it.
+/// A write that was interrupted, as a reader sees it: longer than the next batch, which so cannot cover it by chance.
 fn tear_the_tail(machine: &Machine) {
     use crate::journal::segment::{Files, list, segment_path};
     let dir = &machine.config.journal_dir;
     let path = segment_path(dir, *list(dir).unwrap().last().unwrap());
     let end = faramesh_core::frame::written_len(&std::fs::read(&path).unwrap());
     let file = machine.disk.open(&path).unwrap();
-    file.write_at(b"FMJ1\x01\0\x07torn", end as u64).unwrap();
+    let torn = [&b"FMJ1\x01\0\x07"[..], &[0x55; 1_500]].concat();
+    file.write_at(&torn, end as u64).unwrap();
 }
 
 /// The faults that a step of this kind can meet.
