@@ -547,6 +547,14 @@ pub enum AuditCommand {
         after_help = "Example:\n  faramesh audit abandon --head\n  faramesh audit abandon --head --yes-lose 17 --reason 'the disk died'"
     )]
     Abandon(AbandonArgs),
+    /// Erase what lies beside records: arguments, and how decisions came about. The records and every proof stay
+    ///
+    /// Shows what would go and asks. The daemon records the erasure first; it cannot be taken back. Copies elsewhere
+    /// (backups, exports, snapshots of the file system) are not reached.
+    #[command(
+        after_help = "Example:\n  faramesh audit erase --where args.email=zoe@example.com --reason 'request 4711' --dry-run"
+    )]
+    Erase(EraseArgs),
     /// List the records that fit, a page at a time
     #[command(
         after_help = "Example:\n  faramesh audit ls --agent support-bot --tool 'stripe/*' --effect deny --since 24h"
@@ -774,6 +782,30 @@ pub struct ExportArgs {
     /// Write records that no valid checkpoint covers too, marked as such
     #[arg(long)]
     pub unsigned: bool,
+}
+
+/// See [`AuditCommand::Erase`].
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true))]
+pub struct EraseArgs {
+    /// Decisions with these numbers: 17, or 17-20,42
+    #[arg(long, value_name = "A-B,...", group = "which")]
+    pub records: Option<String>,
+    /// Decisions of this session
+    #[arg(long, value_name = "SESSION", group = "which")]
+    pub session: Option<String>,
+    /// Decisions that were asked with this argument, as it is in the journal; again for more, and all must hold
+    #[arg(long = "where", value_name = "args.PATH=VALUE", group = "which")]
+    pub with: Vec<String>,
+    /// Why, in one line; it is recorded for ever, so it must not name what is erased
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Only show what would go
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
 }
 
 /// `audit export --as`.

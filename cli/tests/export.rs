@@ -500,6 +500,43 @@ fn a_file_appears_whole_beside_its_checkpoint_and_is_never_overwritten() {
     assert!(!lost.exists());
 }
 
+#[test]
+fn a_journal_whose_beginning_was_removed_is_proven_by_its_tiles() {
+    let mut journal = Journal::new();
+    let mut builder = faramesh_core::tree::tiles::Builder::new();
+    let dir = journal.dir();
+    for seq in 0..300 {
+        journal.push(&Body::Stop {
+            reason: format!("{seq}"),
+        });
+        builder
+            .push(journal.prev, |id, tile| {
+                let path = dir.join(id.path());
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, tile.to_bytes()).unwrap();
+            })
+            .unwrap();
+        if [200, 299].contains(&seq) {
+            journal.note();
+            journal.segment();
+        }
+    }
+    fs::remove_file(dir.join(format!("{:020}.seg", 0))).unwrap();
+    let answer = journal.export(&["--as", "jsonl"]).exits(0);
+    assert_eq!(answer.stdout.lines().count(), 99 + 1);
+    assert!(answer.stdout.starts_with("{\"seq\":201,"));
+    let tile = dir.join("tile/0/000");
+    let mut bytes = fs::read(&tile).unwrap();
+    bytes[5] ^= 1;
+    fs::write(&tile, bytes).unwrap();
+    journal.export(&["--as", "jsonl"]).exits(65);
+    fs::remove_file(&tile).unwrap();
+    journal
+        .export(&["--as", "jsonl"])
+        .exits(65)
+        .says(&["hash tiles"]);
+}
+
 /// As much of a validator for OCSF as these classes need: no attribute is unknown, required ones are there, values are of
 /// their type and enumeration, constraints hold, a profile's attributes come with its name, numbers belong together.
 mod ocsf {

@@ -19,7 +19,7 @@ use crate::state::Effects;
 use crate::tree::Hash;
 use canon::{HeaderRef, Reader, Writer};
 
-pub use events::{Attestation, Epoch, Erasure, Gap, LogEvent, Removal, Snapshot};
+pub use events::{Attestation, ERASED_SPANS_MAX, Epoch, Erasure, Gap, LogEvent, Removal, Snapshot};
 
 /// The format's version: the `v` of every record.
 pub const VERSION: u64 = 1;

@@ -15,7 +15,7 @@ use faramesh_core::call;
 use faramesh_core::decision::Code;
 use faramesh_core::identity::{Caller, attest};
 use faramesh_core::policy::artifact::Mode as PolicyMode;
-use faramesh_core::record::Door;
+use faramesh_core::record::{Door, ERASED_SPANS_MAX, Erasure};
 use faramesh_proto::v1;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -234,6 +234,35 @@ impl v1::admin_server::Admin for AdminService {
         ))
     }
 
+    async fn erase(
+        &self,
+        request: Request<v1::EraseRequest>,
+    ) -> Result<Response<v1::EraseReply>, Status> {
+        listen::arrived(&request);
+        let v1::EraseRequest { spans, reason } = request.into_inner();
+        let spans =
+            spans_of(&spans, self.admin.engine.durable()).map_err(Status::invalid_argument)?;
+        if reason.trim().is_empty() || reason.chars().any(char::is_control) {
+            return Err(Status::invalid_argument(
+                "say why, in one line: the reason is recorded for ever",
+            ));
+        }
+        tracing::info!(
+            uid = self.uid,
+            spans = spans.len(),
+            "an operator erases details"
+        );
+        let erasure = Erasure {
+            spans,
+            uid: self.uid,
+            reason,
+        };
+        match self.admin.engine.erase(erasure).await {
+            Ok(record) => Ok(Response::new(v1::EraseReply { record })),
+            Err(refusal) => Err(Status::unavailable(refusal.to_string())),
+        }
+    }
+
     type TailStream = TailStream;
 
     async fn tail(
@@ -318,6 +347,24 @@ impl Stream for TailStream {
     }
 }
 
+/// Spans that rise, of records that are there.
+fn spans_of(spans: &[v1::Span], durable: u64) -> Result<Vec<(u64, u64)>, String> {
+    if spans.is_empty() || spans.len() > ERASED_SPANS_MAX {
+        return Err(format!("name 1 to {ERASED_SPANS_MAX} spans"));
+    }
+    let mut next = 0;
+    for span in spans {
+        if span.first < next || span.last < span.first {
+            return Err("the spans do not rise".to_owned());
+        }
+        if span.last >= durable {
+            return Err(format!("there is no record {} yet", span.last));
+        }
+        next = span.last + 1;
+    }
+    Ok(spans.iter().map(|span| (span.first, span.last)).collect())
+}
+
 fn digest_text(digest: [u8; 32]) -> String {
     use std::fmt::Write;
     digest.iter().fold("sha256:".to_owned(), |mut text, byte| {
@@ -330,6 +377,25 @@ fn digest_text(digest: [u8; 32]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spans_that_do_not_rise_or_are_not_there_yet_are_refused() {
+        let span = |(first, last)| v1::Span { first, last };
+        let of = |list: &[(u64, u64)]| {
+            let list: Vec<_> = list.iter().copied().map(span).collect();
+            spans_of(&list, 10)
+        };
+        assert_eq!(of(&[(0, 0), (3, 9)]), Ok(vec![(0, 0), (3, 9)]));
+        for wrong in [
+            &[][..],
+            &[(3, 2)],
+            &[(3, 4), (4, 5)],
+            &[(0, 10)],
+            &[(0, u64::MAX)],
+        ] {
+            assert!(of(wrong).is_err(), "{wrong:?}");
+        }
+    }
 
     #[test]
     fn a_digest_is_written_as_policies_name_it() {

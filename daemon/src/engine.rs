@@ -27,7 +27,7 @@ use faramesh_core::identity::Attested;
 use faramesh_core::pipeline;
 use faramesh_core::policy::Policy;
 use faramesh_core::policy::artifact::{Artifact, Mode as PolicyMode};
-use faramesh_core::record::{Body, Door, Gap, LogEvent, Outcome, RunMode, Start};
+use faramesh_core::record::{Body, Door, Erasure, Gap, LogEvent, Outcome, RunMode, Start, Time};
 use faramesh_core::state::State;
 use faramesh_core::tree::Head;
 use std::collections::BTreeMap;
@@ -206,6 +206,7 @@ pub(crate) struct Shared {
     warnings: Vec<String>,
     left_over: BTreeMap<String, u64>,
     tails: Arc<Semaphore>,
+    removed_at_start: u64,
     upkeep: Arc<Board>,
     pub(crate) witnessed: Witnessed,
     clock: Arc<dyn Clock>,
@@ -416,6 +417,34 @@ impl Engine {
         let since_ms = self.0.witnessed.waits_since_ms()?;
         let lag_ms = self.0.clock.now().boot_ms.saturating_sub(since_ms);
         (lag_ms > anchor.max_lag_ms).then(|| pipeline::unattested(lag_ms, anchor.max_lag_ms))
+    }
+
+    /// Below this number bodies were removed when this run began.
+    pub(crate) fn removed_at_start(&self) -> u64 {
+        self.0.removed_at_start
+    }
+
+    /// Both clocks.
+    pub(crate) fn now(&self) -> Time {
+        self.0.clock.now()
+    }
+
+    /// Records that are durable.
+    pub(crate) fn durable(&self) -> u64 {
+        self.0.handoff.durable_size()
+    }
+
+    /// Orders that what lies beside these records (first, last, both inclusive) goes, and returns the number of the order's
+    /// own record when it is durable. The upkeep carries it out: at once in sealed segments, in the one that is being
+    /// written when it is sealed; a crash only delays it.
+    ///
+    /// # Errors
+    /// The record was not taken: nothing is erased.
+    pub async fn erase(&self, erasure: Erasure) -> Result<u64, Refusal> {
+        let queued = self.append(Body::Log(LogEvent::Erasure(erasure)))?;
+        let committed = queued.await.map_err(|_| ended())??;
+        self.0.upkeep.ring();
+        Ok(committed.seq())
     }
 
     /// The artifact in force: agents, users, sockets.
@@ -710,6 +739,7 @@ impl Opened {
                 .map(|(id, session)| (id.to_owned(), session.calls()))
                 .collect(),
             tails: Arc::new(Semaphore::new(TAILS_MAX)),
+            removed_at_start: recovered.point.state.removed(),
             upkeep: Arc::clone(&upkeep),
             clock: Arc::clone(&ports.clock),
             witnessed: Witnessed::new(log_key.clone(), witnesses, Arc::clone(&heads), attested),

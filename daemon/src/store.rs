@@ -40,6 +40,7 @@ pub const CAPABILITIES: &[&str] = &[
     capabilities::KEEP_ENV,
     capabilities::MODE_SHADOW,
     capabilities::REVEAL,
+    capabilities::WAL_RETENTION,
 ];
 
 /// The policy directory of one stack.

@@ -13,7 +13,7 @@
 //!   thread for [`GOODBYE`] at most.
 #![forbid(unsafe_code)]
 
-use crate::engine::{Refusal, WeakEngine};
+use crate::engine::{Engine, Refusal, WeakEngine};
 use crate::journal::segment;
 use crate::journal::snapshots::Due;
 use faramesh_core::record::Body;
@@ -24,10 +24,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
+/// What `erasure` records order.
+mod erasure;
 /// Files that are whole or not there.
 pub(crate) mod files;
 /// Leaves of sealed segments, read behind the writer.
 pub(crate) mod leaves;
+/// Old bodies go, by the policy's `wal_retention`.
+mod retention;
 /// The state at a segment's beginning.
 mod snapshots;
 /// Hash tiles.
@@ -35,6 +39,9 @@ mod tiles;
 
 /// How long what failed waits until it is tried again without a new segment.
 const AGAIN: Duration = Duration::from_secs(60);
+
+/// How long until it looks again where nothing failed and nothing was sealed: records grow old by themselves.
+const LOOK: Duration = Duration::from_secs(3_600);
 
 /// How long the drain waits for the thread. What it leaves undone the next start does.
 pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
@@ -46,16 +53,22 @@ enum Job {
     Tiles,
     /// The state at the beginning of the newest segment.
     Snapshots,
+    /// What lies beside records goes, where an `erasure` record says so.
+    Erasure,
+    /// Old bodies go.
+    Retention,
 }
 
 impl Job {
-    const ALL: &[Job] = &[Job::Tiles, Job::Snapshots];
+    const ALL: &[Job] = &[Job::Tiles, Job::Snapshots, Job::Erasure, Job::Retention];
 
     /// For people.
     const fn name(self) -> &'static str {
         match self {
             Job::Tiles => "hash tiles",
             Job::Snapshots => "snapshots",
+            Job::Erasure => "erasure",
+            Job::Retention => "retention",
         }
     }
 }
@@ -208,6 +221,7 @@ pub(crate) struct Context<'a> {
     /// The first records of all segments, in order. All but the last are sealed: their records are durable, and a note
     /// of exactly so many records as the next one begins with is the last frame of each.
     pub(crate) segments: Vec<u64>,
+    durable: u64,
     upkeep: &'a Upkeep,
 }
 
@@ -215,6 +229,16 @@ impl Context<'_> {
     /// Records in sealed segments: all below this number.
     pub(crate) fn sealed(&self) -> u64 {
         self.segments.last().copied().unwrap_or(0)
+    }
+
+    /// Records that are durable, all of them in these segments: no reader goes beyond, where the journal writes.
+    pub(crate) const fn durable(&self) -> u64 {
+        self.durable
+    }
+
+    /// The engine, for a moment: held for longer it would outlive everybody else.
+    pub(crate) fn engine(&self) -> Result<Engine, Failed> {
+        self.upkeep.engine.upgrade().ok_or(Failed::Stopping)
     }
 
     /// Whether to leave the rest for the next start.
@@ -232,7 +256,7 @@ impl Context<'_> {
 
     /// Writes a record and waits until it is durable; its number.
     pub(crate) fn append(&self, body: Body) -> Result<u64, Failed> {
-        let engine = self.upkeep.engine.upgrade().ok_or(Failed::Stopping)?;
+        let engine = self.engine()?;
         // The queues belong to the runtime's thread.
         let (sender, receiver) = tokio::sync::oneshot::channel();
         self.upkeep.runtime.spawn(async move {
@@ -263,6 +287,8 @@ pub(crate) struct Upkeep {
 #[derive(Default)]
 struct Memory {
     tiles: tiles::Memory,
+    erasure: erasure::Memory,
+    retention: retention::Memory,
 }
 
 impl Upkeep {
@@ -289,7 +315,8 @@ impl Upkeep {
         let mut patience = None;
         let mut tried = 0;
         while let Some(rings) = self.board.wait(tried, patience) {
-            patience = (!self.round(&mut memory)).then_some(AGAIN);
+            let all_well = self.round(&mut memory);
+            patience = Some(if all_well { LOOK } else { AGAIN });
             tried = rings;
             self.board.tried.send_replace(tried);
         }
@@ -306,8 +333,8 @@ impl Upkeep {
             let outcome = self.context().and_then(|context| match job {
                 Job::Tiles => tiles::make(&context, &mut memory.tiles),
                 Job::Snapshots => snapshots::make(&context, &self.board.due),
-                // Retention comes here: it removes only what tiles and snapshots do not need any more.
-                // Erasure comes here: what a crash left half.
+                Job::Erasure => erasure::make(&context, &mut memory.erasure),
+                Job::Retention => retention::make(&context, &mut memory.retention),
             });
             self.board.note(*job, &outcome);
             all_well &= outcome.is_ok();
@@ -316,9 +343,12 @@ impl Upkeep {
     }
 
     fn context(&self) -> Result<Context<'_>, Failed> {
+        // Asked before the names: so what is durable lies in them.
+        let durable = self.engine.upgrade().ok_or(Failed::Stopping)?.durable();
         Ok(Context {
             dir: &self.dir,
             segments: segment::list(&self.dir).map_err(Failed::at(&self.dir))?,
+            durable,
             upkeep: self,
         })
     }

@@ -15,7 +15,7 @@ use faramesh_core::call::check_agent_name;
 use faramesh_core::decision::Effect;
 use faramesh_core::policy::artifact::{
     ANCHOR_LAG_MS, ANCHOR_QUORUM_MAX, COLD_START_MS_MAX, LIST_MAX, Mode, OnLag, Profile,
-    RuleEffect, SOCKET_PATH_BYTES_MAX, TEXT_BYTES_MAX, USER_BYTES_MAX, Zone,
+    RETENTION_MS, RuleEffect, SOCKET_PATH_BYTES_MAX, TEXT_BYTES_MAX, USER_BYTES_MAX, Zone,
 };
 use std::ops::RangeInclusive;
 
@@ -252,6 +252,26 @@ fn duration(setting: &Setting, expected: &str, within: RangeInclusive<u64>) -> R
     match (quantity.unit, quantity::milliseconds(&quantity)) {
         (Unit::Duration, Some(milliseconds)) if within.contains(&milliseconds) => Ok(milliseconds),
         _ => wrong(setting, value.span, expected),
+    }
+}
+
+/// `wal_retention 180d`: whole seconds within what a daemon keeps to.
+pub(crate) fn retention(setting: &Setting) -> Read<()> {
+    const EXPECTED: &str = "a duration with its unit, from 1d to 36500d, such as `180d`";
+    let Some(value) = only(setting) else {
+        return wrong(setting, setting.span, EXPECTED);
+    };
+    let quantity = match &value.kind {
+        ValueKind::Number(quantity) => quantity.clone(),
+        ValueKind::Text(text) if text.starts_with(|c: char| c.is_ascii_digit()) => {
+            quantity::parse(text, value.span)?
+        }
+        _ => return wrong(setting, value.span, EXPECTED),
+    };
+    let (least, most) = RETENTION_MS;
+    match (quantity.unit, quantity::milliseconds(&quantity)) {
+        (Unit::Duration, Some(ms)) if (least..=most).contains(&ms) && ms % 1_000 == 0 => Ok(()),
+        _ => wrong(setting, value.span, EXPECTED),
     }
 }
 

@@ -754,6 +754,30 @@ pub struct AttestReply {
     #[prost(string, repeated, tag = "5")]
     pub witnesses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EraseRequest {
+    /// Of records that are durable; rising, at most 4,096.
+    #[prost(message, repeated, tag = "1")]
+    pub spans: ::prost::alloc::vec::Vec<Span>,
+    /// Why, in one line. It is recorded for ever, so it must not name what is erased.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Span {
+    #[prost(uint64, tag = "1")]
+    pub first: u64,
+    /// Inclusive.
+    #[prost(uint64, tag = "2")]
+    pub last: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EraseReply {
+    /// The number of the order's own record, which is durable. What lies in the segment that is being written is erased when
+    /// that is sealed.
+    #[prost(uint64, tag = "1")]
+    pub record: u64,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Phase {
@@ -1024,6 +1048,25 @@ pub mod admin_client {
             req.extensions_mut().insert(GrpcMethod::new("faramesh.v1.Admin", "Attest"));
             self.inner.unary(req, path, codec).await
         }
+        /// Orders that what lies beside records goes: the arguments, and how decisions came about. The records stay.
+        pub async fn erase(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EraseRequest>,
+        ) -> std::result::Result<tonic::Response<super::EraseReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::StrictCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/faramesh.v1.Admin/Erase");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("faramesh.v1.Admin", "Erase"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1079,6 +1122,11 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::AttestRequest>,
         ) -> std::result::Result<tonic::Response<super::AttestReply>, tonic::Status>;
+        /// Orders that what lies beside records goes: the arguments, and how decisions came about. The records stay.
+        async fn erase(
+            &self,
+            request: tonic::Request<super::EraseRequest>,
+        ) -> std::result::Result<tonic::Response<super::EraseReply>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct AdminServer<T> {
@@ -1445,6 +1493,49 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AttestSvc(inner);
+                        let codec = crate::StrictCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/faramesh.v1.Admin/Erase" => {
+                    #[allow(non_camel_case_types)]
+                    struct EraseSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::EraseRequest>
+                    for EraseSvc<T> {
+                        type Response = super::EraseReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EraseRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::erase(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = EraseSvc(inner);
                         let codec = crate::StrictCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

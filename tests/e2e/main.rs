@@ -11,6 +11,7 @@
 mod calls;
 mod codes;
 mod journal;
+mod keeping;
 mod launch;
 mod lifecycle;
 mod policies;

@@ -79,6 +79,7 @@ pub fn run(cli: Cli, output: &Output) -> Result<u8, Failure> {
             AuditCommand::VerifyProof(args) => audit::prove::verify_proof(global, &args, output),
             AuditCommand::Replay(args) => audit::replay::run(global, &args, output),
             AuditCommand::Export(args) => audit::export::run(global, &args, output),
+            AuditCommand::Erase(args) => audit::erase::run(global, &args, output),
             AuditCommand::Ls(args) => audit::ls::run(global, &args, output),
             AuditCommand::Stats(args) => audit::stats::run(global, &args, output),
             AuditCommand::Trace(args) => audit::trace::run(global, &args, output),

@@ -9,7 +9,7 @@ use crate::checkpoint::NOTE_BYTES_MAX;
 use crate::tree::Hash;
 
 /// Spans in one erasure: who has more writes more records.
-const SPANS_MAX: usize = 4_096;
+pub const ERASED_SPANS_MAX: usize = 4_096;
 /// Witnesses that an attestation names: as many as a note has signatures.
 const WITNESSES_MAX: usize = 16;
 /// A public key's line: a name of at most 200 bytes, an id and a key.
@@ -142,7 +142,7 @@ pub(super) fn encode(w: &mut Writer<'_>, event: &LogEvent) -> Result<(), Error> 
             w.uint("to", removal.to);
         }
         LogEvent::Erasure(erasure) => {
-            at_most("spans", erasure.spans.len(), SPANS_MAX)?;
+            at_most("spans", erasure.spans.len(), ERASED_SPANS_MAX)?;
             w.str("reason", &cut(&erasure.reason, SENTENCE_BYTES_MAX));
             w.objects("spans", &erasure.spans, |w, (first, last)| {
                 w.uint("first", *first);

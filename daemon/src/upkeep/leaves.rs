@@ -36,10 +36,14 @@ pub(crate) enum Entry {
 impl Segment {
     /// Opens the segment that begins with record `first`.
     pub(crate) fn open(dir: &Path, first: u64) -> Result<Segment, Failed> {
-        let path = segment_path(dir, first);
+        Segment::open_file(&segment_path(dir, first), first)
+    }
+
+    /// Opens a file that holds the records from `first` on, whatever its name.
+    pub(crate) fn open_file(path: &Path, first: u64) -> Result<Segment, Failed> {
         Ok(Segment {
-            file: File::open(&path).map_err(Failed::at(&path))?,
-            path,
+            file: File::open(path).map_err(Failed::at(path))?,
+            path: path.to_path_buf(),
             block: Vec::new(),
             block_offset: 0,
             at: 0,
@@ -49,20 +53,37 @@ impl Segment {
 
     /// The next entry; `None` at the end of what was written.
     pub(crate) fn next(&mut self) -> Result<Option<Entry>, Failed> {
+        Ok(self.next_frame()?.map(|(index, frame)| match frame {
+            Frame::Record(stored) => Entry::Leaf(index, leaf_hash(stored.record)),
+            Frame::Note(note) => Entry::Note(note.to_vec()),
+        }))
+    }
+
+    /// The next frame, with the index of its record, or of the next one; `None` at the end of what was written. More may
+    /// have been written when it is asked again.
+    pub(crate) fn next_frame(&mut self) -> Result<Option<(u64, Frame<'_>)>, Failed> {
+        let Some(at) = self.find()? else {
+            return Ok(None);
+        };
+        // Once more, because what was found cannot be lent from within a loop that may read.
+        let Item::Frame { frame, .. } = frame::read(&self.block, at) else {
+            return Ok(None);
+        };
+        let index = self.next;
+        if let Frame::Record(_) = frame {
+            self.next += 1;
+        }
+        Ok(Some((index, frame)))
+    }
+
+    /// Where the next frame stands in the block, whole; what is behind it is next.
+    fn find(&mut self) -> Result<Option<usize>, Failed> {
         let mut wanted = BLOCK_BYTES;
         loop {
             // A block's end looks like damage or like the segment's end: only a frame is believed before the file's end.
-            if let Item::Frame { at, frame } = frame::read(&self.block, self.at) {
-                let entry = match frame {
-                    Frame::Record(stored) => {
-                        let entry = Entry::Leaf(self.next, leaf_hash(stored.record));
-                        self.next += 1;
-                        entry
-                    }
-                    Frame::Note(note) => Entry::Note(note.to_vec()),
-                };
+            if let Item::Frame { at, .. } = frame::read(&self.block, self.at) {
                 self.at = at.end;
-                return Ok(Some(entry));
+                return Ok(Some(at.start));
             }
             let last = !self.read(wanted)?;
             match frame::read(&self.block, self.at) {

@@ -8,7 +8,9 @@
 mod activation;
 mod around;
 mod durability;
+mod erasure;
 mod order;
+mod retention;
 mod snapshots;
 mod upkeep;
 mod world;

@@ -33,7 +33,7 @@ use faramesh_core::decision::Effect;
 use faramesh_core::json;
 use faramesh_core::policy::artifact::{
     AGENTS_MAX, AgentPolicy, Artifact, Datum, Example, LIST_MAX, PathRules, Phase, Redaction, Rule,
-    Runtime, Setting as Kept, TEXT_BYTES_MAX, capabilities,
+    Runtime, Setting as Kept, TEXT_BYTES_MAX, WAL_RETENTION, capabilities,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -686,6 +686,9 @@ impl Lowering<'_> {
                 runtime.anchor.get_or_insert_default().on_lag = on_lag;
             }
             _ => {
+                if word == WAL_RETENTION {
+                    self.take(settings::retention(setting))?;
+                }
                 let key = RUNTIME_KEYS.iter().find(|key| key.word == word)?;
                 let mut settings = Settings::new();
                 self.setting(key, key.word, setting, &mut settings);

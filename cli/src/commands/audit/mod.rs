@@ -13,6 +13,8 @@ pub mod replay;
 
 pub mod export;
 
+pub mod erase;
+
 pub mod ls;
 
 pub mod stats;

@@ -40,6 +40,8 @@ pub const ALLOWED_SOCKETS: &str = "runtime.allowed_sockets";
 pub const ANCHOR: &str = "runtime.anchor";
 /// `agent_enforce_profile minimal`: a launch without Landlock.
 pub const PROFILE_MINIMAL: &str = "runtime.agent_enforce_profile.minimal";
+/// `wal_retention`: bodies of records are removed when they are so old.
+pub const WAL_RETENTION: &str = "runtime.wal_retention";
 /// Conditions over `time.*`.
 pub const CONDITIONS_TIME: &str = "conditions.time";
 /// Conditions over `session.call_count`, `session.count(…)`, `session.sum(…)`, `history.within(…)`.

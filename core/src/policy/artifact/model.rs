@@ -20,6 +20,13 @@ pub struct Artifact {
     pub declarations: Vec<Declaration>,
 }
 
+/// The setting that [`Runtime::wal_retention_ms`] reads.
+pub const WAL_RETENTION: &str = "wal_retention";
+/// The shortest and the longest retention, milliseconds: a day, because a removal is never urgent; a hundred years.
+pub const RETENTION_MS: (u64, u64) = (86_400_000, 36_500 * 86_400_000);
+/// Where a policy says nothing: 180 days.
+pub const RETENTION_DEFAULT_MS: u64 = 180 * 86_400_000;
+
 /// The `runtime` block with every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Runtime {
@@ -159,6 +166,24 @@ pub struct AgentPolicy {
     pub phases: Vec<Phase>,
     /// Blocks that nothing here decides by: `budget`, `egress`, … Sorted.
     pub declarations: Vec<Declaration>,
+}
+
+impl Runtime {
+    /// `wal_retention`: for so long bodies of records are kept at least, milliseconds. Settings out of [`RETENTION_MS`] are
+    /// refused by the compiler, and read as the nearest end here: nothing is removed earlier than a day after it was written.
+    pub fn wal_retention_ms(&self) -> u64 {
+        let given = self.declared.iter().find(|one| one.key == WAL_RETENTION);
+        match given.map(|one| one.values.as_slice()) {
+            Some([Datum::Number(seconds, Unit::Seconds)]) => {
+                let (least, most) = RETENTION_MS;
+                let seconds = seconds.to_i64().and_then(|whole| u64::try_from(whole).ok());
+                seconds.map_or(most, |seconds| {
+                    seconds.saturating_mul(1_000).clamp(least, most)
+                })
+            }
+            _ => RETENTION_DEFAULT_MS,
+        }
+    }
 }
 
 impl Default for Runtime {

@@ -5,9 +5,11 @@
 #![forbid(unsafe_code)]
 
 use crate::failure::Failure;
+use crate::files;
 use crate::journal::{self, SegmentFile};
 use faramesh_core::checkpoint::{Checkpoint, PublicKey};
 use faramesh_core::frame::{self, Frame, Item, StoredRecord};
+use faramesh_core::tree::tiles::{TILE_BYTES, Tile, TileId, Tiles};
 use faramesh_core::tree::{self, Frontier, Hash, Head};
 use std::path::Path;
 
@@ -49,6 +51,11 @@ pub(super) fn head(dir: &Path, key: Option<&PublicKey>) -> Result<Option<Coverin
     Ok(None)
 }
 
+fn tile(dir: &Path, id: TileId) -> Option<Tile> {
+    let bytes = files::read_limited(&dir.join(id.path()), TILE_BYTES as u64).ok()??;
+    Tile::from_bytes(&bytes)
+}
+
 fn notes(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     frame::Frames::new(bytes).filter_map(|item| match item {
         Item::Frame {
@@ -86,13 +93,22 @@ impl<'a> Walker<'a> {
     /// # Errors
     /// What was removed before it left no hashes that lead to the checkpoint.
     pub(super) fn new(
-        _dir: &Path,
+        dir: &Path,
         key: Option<&'a PublicKey>,
         head: Option<&'a Covering>,
         first: Option<u64>,
     ) -> Result<Walker<'a>, Failure> {
-        let frontier = Frontier::new();
         let next = first.unwrap_or(0);
+        let frontier = match key {
+            // Bodies before it were removed; their hashes stay in tiles. A wrong one shows at the first checkpoint.
+            Some(_) if next > 0 => Tiles::new(|id| tile(dir, id)).frontier(next).ok_or_else(|| {
+                Failure::data(format!(
+                    "the journal begins with record {next}, and the hash tiles of what was before are missing"
+                ))
+                .next("put the directory `tile` back from a copy; --unsigned without a key exports what nobody vouches for")
+            })?,
+            _ => Frontier::new(),
+        };
         Ok(Walker {
             key,
             head,
