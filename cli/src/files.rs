@@ -68,7 +68,12 @@ pub fn remove_durably(path: &Path) -> Result<(), Failure> {
 }
 
 fn sync_parent(path: &Path) -> Result<(), Failure> {
-    let dir = path.parent().unwrap_or(Path::new("/"));
+    let dir = match path.parent() {
+        // A bare name lies in the working directory.
+        Some(dir) if dir.as_os_str().is_empty() => Path::new("."),
+        Some(dir) => dir,
+        None => Path::new("/"),
+    };
     File::open(dir)
         .and_then(|dir| dir.sync_all())
         .map_err(|e| Failure::io("sync", dir, &e))

@@ -192,8 +192,11 @@ impl Log {
             tiles.node(last)?;
             tiles.frontier(size)
         });
-        let Some(begun) = begun else {
-            return Ok(Err("there are no hash tiles for it"));
+        let begun = match begun {
+            Some(begun) => begun,
+            // Nothing is sealed that could be in a tile.
+            None if self.segments.last().is_none_or(|s| s.first < WIDTH as u64) => Frontier::new(),
+            None => return Ok(Err("there are no hash tiles")),
         };
         let tiled = begun.size();
         let late = plan.nodes().filter(|node| node.end() > tiled);
@@ -270,4 +273,198 @@ fn progress(segments: &[SegmentFile], output: &Output) -> ProgressBar {
     let total = sizes.map(|meta| meta.len()).sum();
     let style = ProgressStyle::with_template("hashing {bar:40} {bytes}/{total_bytes} {eta}");
     ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Format, Global};
+    use faramesh_core::checkpoint::KeyName;
+    use faramesh_core::record::Encoded;
+    use faramesh_core::tree::tiles::Builder;
+    use faramesh_core::tree::{verify_consistency, verify_inclusion};
+
+    /// Records in a segment.
+    const SEGMENT: u64 = 300;
+    /// Three sealed segments and a begun one.
+    const RECORDS: u64 = 1_000;
+
+    struct World {
+        dir: tempfile::TempDir,
+        leaves: Vec<Hash>,
+    }
+
+    /// Records that are no records and notes that nobody signed: this room looks at neither.
+    fn world() -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let mut leaves: Vec<Hash> = Vec::new();
+        let (mut frontier, mut builder) = (Frontier::new(), Builder::new());
+        let mut sealed = Vec::new();
+        for first in (0..RECORDS).step_by(SEGMENT as usize) {
+            let mut bytes = Vec::new();
+            for seq in first..RECORDS.min(first + SEGMENT) {
+                let encoded = Encoded {
+                    record: format!("record {seq}").into_bytes(),
+                    detail: vec![],
+                    salts: [[0; 16]; 2],
+                };
+                frame::write_record(&mut bytes, &encoded).unwrap();
+                let leaf = leaf_hash(&encoded.record);
+                leaves.push(leaf);
+                frontier.push(leaf).unwrap();
+                builder
+                    .push(leaf, |id, tile| sealed.push((id, tile)))
+                    .unwrap();
+                if seq % 100 == 99 {
+                    frame::write_note(&mut bytes, &note(&frontier)).unwrap();
+                }
+            }
+            bytes.resize(bytes.len() + 4_096, 0);
+            std::fs::write(dir.path().join(format!("{first:020}.seg")), bytes).unwrap();
+        }
+        sealed.retain(|(id, _)| id.end() <= 900);
+        for (id, tile) in sealed {
+            let path = dir.path().join(id.path());
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, tile.to_bytes()).unwrap();
+        }
+        World { dir, leaves }
+    }
+
+    fn note(frontier: &Frontier) -> String {
+        let checkpoint = Checkpoint {
+            origin: KeyName::new("faramesh/x/00000000").unwrap(),
+            head: Head {
+                size: frontier.size(),
+                root: frontier.root(),
+            },
+        };
+        format!("{}\n\u{2014} somebody AAAAAAA=\n", checkpoint.text())
+    }
+
+    fn output() -> Output {
+        Output::new(&Global {
+            dir: ".".into(),
+            format: Format::Json,
+            no_color: true,
+            quiet: true,
+            development: true,
+        })
+    }
+
+    fn head(world: &World, size: u64) -> Head {
+        let mut frontier = Frontier::new();
+        for leaf in &world.leaves[..size as usize] {
+            frontier.push(*leaf).unwrap();
+        }
+        Head {
+            size,
+            root: frontier.root(),
+        }
+    }
+
+    fn inclusion(world: &World, seq: u64, size: u64) -> Result<Proof, Failure> {
+        let log = Log::open(world.dir.path()).unwrap();
+        let head = head(world, size);
+        let plan = Plan::inclusion(seq, size).unwrap();
+        let leaf = world.leaves[seq as usize];
+        let holds = |path: &[Hash]| verify_inclusion(&leaf, seq, size, path, &head.root).is_ok();
+        log.prove(&plan, &head, holds, &output())
+    }
+
+    #[test]
+    fn the_newest_checkpoint_is_the_last_that_stands_whole() {
+        let world = world();
+        let newest = || Log::open(world.dir.path()).unwrap().newest().unwrap().head;
+        assert_eq!(newest(), head(&world, 1_000));
+        let last = world.dir.path().join(format!("{:020}.seg", 900));
+        let bytes = std::fs::read(&last).unwrap();
+        std::fs::write(&last, &bytes[..bytes.len() - 4_200]).unwrap();
+        assert_eq!(newest(), head(&world, 900), "the last one is torn");
+    }
+
+    #[test]
+    fn proofs_come_from_tiles_and_the_records_after_them() {
+        let world = world();
+        for (seq, size) in [
+            (0, 1_000),
+            (255, 1_000),
+            (256, 900),
+            (700, 1_000),
+            (767, 768),
+            (999, 1_000),
+        ] {
+            let proof = inclusion(&world, seq, size).unwrap();
+            let Source::Tiles { records, .. } = proof.source else {
+                unreachable!("{:?}", proof.source)
+            };
+            assert_eq!(records, size - 768, "{seq} of {size}");
+        }
+        let log = Log::open(world.dir.path()).unwrap();
+        for old in [1, 256, 300, 767, 768, 769, 950, 1_000] {
+            let (old, new) = (head(&world, old), head(&world, 1_000));
+            let plan = Plan::consistency(old.size, new.size).unwrap();
+            let holds = |proof: &[Hash]| verify_consistency(&old, &new, proof).is_ok();
+            let proof = log.prove(&plan, &new, holds, &output()).unwrap();
+            assert!(matches!(proof.source, Source::Tiles { .. }));
+        }
+        // An old checkpoint that no tile of today ends at.
+        assert!(inclusion(&world, 3, 200).is_ok());
+    }
+
+    #[test]
+    fn missing_and_wrong_tiles_cost_time_and_nothing_else() {
+        let world = world();
+        let tile = world.dir.path().join("tile/0/001");
+        let bytes = std::fs::read(&tile).unwrap();
+        let why = |seq| match inclusion(&world, seq, 1_000).unwrap().source {
+            Source::Segments { why } => why,
+            Source::Tiles { .. } => "",
+        };
+        let mut wrong = bytes.clone();
+        wrong[32 * 5] ^= 1;
+        std::fs::write(&tile, &wrong).unwrap();
+        assert_eq!(why(262), "the hash tiles do not lead to the checkpoint");
+        let records = || match inclusion(&world, 3, 1_000).unwrap().source {
+            Source::Tiles { records, .. } => records,
+            Source::Segments { .. } => 1_000,
+        };
+        std::fs::write(&tile, &bytes[1..]).unwrap();
+        assert_eq!(records(), 1_000 - 256, "from the tile before it");
+        std::fs::write(&tile, &bytes).unwrap();
+        std::fs::remove_file(world.dir.path().join("tile/0/002")).unwrap();
+        assert_eq!(records(), 1_000 - 512, "from the tiles before it");
+        std::fs::remove_dir_all(world.dir.path().join("tile")).unwrap();
+        assert_eq!(why(3), "there are no hash tiles");
+    }
+
+    #[test]
+    fn records_that_are_gone_are_proven_by_their_tiles_alone() {
+        let world = world();
+        std::fs::remove_file(world.dir.path().join(format!("{:020}.seg", 0))).unwrap();
+        assert!(inclusion(&world, 299, 1_000).is_ok());
+        assert!(inclusion(&world, 800, 1_000).is_ok());
+        std::fs::remove_file(world.dir.path().join("tile/0/000")).unwrap();
+        let refused = inclusion(&world, 800, 1_000).unwrap_err();
+        assert!(refused.message.contains("are removed"), "{refused:?}");
+    }
+
+    #[test]
+    fn a_checkpoint_of_another_log_is_not_proven() {
+        let world = world();
+        let log = Log::open(world.dir.path()).unwrap();
+        let head = Head {
+            root: [7; 32],
+            ..head(&world, 1_000)
+        };
+        let plan = Plan::inclusion(5, 1_000).unwrap();
+        let refused = log.prove(&plan, &head, |_| true, &output()).unwrap_err();
+        assert!(
+            refused.message.contains("do not lead to the checkpoint"),
+            "{refused:?}"
+        );
+        // A proof that leads elsewhere is as good as none, whatever the tiles say.
+        let head = self::head(&world, 1_000);
+        assert!(log.prove(&plan, &head, |_| false, &output()).is_err());
+    }
 }

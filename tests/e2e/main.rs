@@ -15,6 +15,7 @@ mod keeping;
 mod launch;
 mod lifecycle;
 mod policies;
+mod proofs;
 mod readme;
 mod repository;
 mod systemd;
