@@ -75,7 +75,7 @@ fn a_live_journal_proves_its_records_and_its_growth_to_two_verifiers() {
     let text = fs::read_to_string(&first).unwrap();
     let kept = world.dir.join("kept.note");
     fs::write(&kept, text.split_once("\n\n").unwrap().1).unwrap();
-    for n in 0..280 {
+    for n in 0..400 {
         let _ = world.govern("bot", "crm/lookup", &format!(r#"{{"n":{n}}}"#));
     }
     let (grown, said) = prove(&world, &["--since", kept.to_str().unwrap()], "grown.proof");
