@@ -430,6 +430,7 @@ fn of_removed_records_nothing_is_known_any_more() {
     }
     let expected: Vec<u64> = (to..maker.size()).collect();
     assert_eq!(all_pages(&store, &Filter::default(), true, 500), expected);
+    assert_eq!(query::get(&store.view().unwrap(), to - 1).unwrap(), None);
     assert_stats(&store, &kept, (None, None));
     // And afterwards.
     assert_eq!(catch_up(&store, &follower), None);
