@@ -1,5 +1,10 @@
 //! A witness and who asks it: what is cosigned, what is refused, and what a fault or a crash leaves.
 #![forbid(unsafe_code)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot set itself up must fail"
+)]
 
 use ed25519_dalek::{Signer, SigningKey};
 use faramesh_cli::anchor::ask::{self, Asked, Trouble};
@@ -31,7 +36,6 @@ fn private(seed: u8) -> SigningKey {
     SigningKey::from_bytes(&[seed; 32])
 }
 
-#[expect(clippy::unwrap_used, reason = "a test helper: constants that fit")]
 fn log(seed: u8) -> PublicKey {
     let bytes = private(seed).verifying_key().to_bytes();
     PublicKey::new(KeyName::origin("shop", &bytes).unwrap(), &bytes).unwrap()
@@ -51,7 +55,6 @@ impl Sign for Key {
     }
 }
 
-#[expect(clippy::unwrap_used, reason = "a test helper: constants that fit")]
 fn witness(seed: u8) -> WitnessKey {
     let bytes = private(seed).verifying_key().to_bytes();
     WitnessKey::new(
@@ -61,7 +64,6 @@ fn witness(seed: u8) -> WitnessKey {
     .unwrap()
 }
 
-#[expect(clippy::unwrap_used, reason = "a test helper: constants that fit")]
 fn pinned(seeds: &[u8]) -> Witnesses {
     Witnesses::new(seeds.iter().map(|seed| witness(*seed)).collect()).unwrap()
 }
@@ -72,7 +74,6 @@ fn record(history: u8, common: usize, i: usize) -> Vec<u8> {
     format!("{}-{i}", char::from(letter)).into_bytes()
 }
 
-#[expect(clippy::unwrap_used, reason = "a test helper: small trees")]
 fn head(leaves: &[Hash]) -> Head {
     let mut frontier = Frontier::new();
     leaves.iter().for_each(|leaf| frontier.push(*leaf).unwrap());
@@ -82,7 +83,6 @@ fn head(leaves: &[Hash]) -> Head {
     }
 }
 
-#[expect(clippy::unwrap_used, reason = "a test helper: our own keys")]
 fn note(seed: u8, head: Head) -> String {
     let checkpoint = Checkpoint {
         origin: log(seed).name().clone(),
@@ -96,10 +96,6 @@ fn note(seed: u8, head: Head) -> String {
 }
 
 /// A history on disk: one record a batch, each with its note.
-#[expect(
-    clippy::unwrap_used,
-    reason = "a test helper: files in a fresh directory"
-)]
 fn journal(dir: &Path, history: u8, common: usize, size: usize) -> Vec<Hash> {
     let mut bytes = Vec::new();
     let mut leaves = Vec::new();
@@ -127,11 +123,14 @@ enum Disk {
     FailsButHappens,
 }
 
+/// Two statements that do not fit each other.
+type Shown = (Vec<u8>, Vec<u8>);
+
 /// Heads that outlive their keeper, as files do.
 #[derive(Clone)]
 struct Shelf {
     heads: Rc<RefCell<BTreeMap<String, Vec<u8>>>>,
-    evidence: Rc<RefCell<Vec<(Vec<u8>, Vec<u8>)>>>,
+    evidence: Rc<RefCell<Vec<Shown>>>,
     disk: Rc<RefCell<Disk>>,
 }
 
@@ -144,7 +143,6 @@ impl Shelf {
         }
     }
 
-    #[expect(clippy::unwrap_used, reason = "a test helper: the heads are whole")]
     fn keeper(&self) -> Keeper<Shelf, Key> {
         Keeper::new(vec![log(1)], self.clone(), Key(2))
             .map_err(|_| ())
@@ -176,7 +174,6 @@ impl Heads for Shelf {
     }
 }
 
-#[expect(clippy::unwrap_used, reason = "a test helper: small trees")]
 fn proof(old: u64, leaves: &[Hash]) -> Vec<Hash> {
     let new = leaves.len() as u64;
     if old == 0 || old == new {
@@ -554,7 +551,6 @@ fn an_anchor_gets_the_cosignatures_of_two_doors_and_keeps_them_joined() {
 }
 
 /// Takes the append-only attribute away, so that a test can damage the file and remove it. Tells whether it was there.
-#[expect(clippy::unwrap_used, reason = "a test helper: only root has set it")]
 fn unprotect(path: &Path) -> bool {
     use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
     let file = std::fs::File::open(path).unwrap();

@@ -126,7 +126,7 @@ fn root_gives_up_what_is_lost_of_an_enforced_stack() {
 
 fn gives_up(mut world: World) {
     for _ in 0..2 {
-        world.govern("bot", "crm/lookup", "{}");
+        drop(world.govern("bot", "crm/lookup", "{}"));
         world.stop();
         world.start();
     }
@@ -189,7 +189,7 @@ fn gives_up(mut world: World) {
         )
     );
     assert_eq!(world.record(kept + 1)["record"]["kind"], "start");
-    world.govern("bot", "crm/lookup", "{}");
+    drop(world.govern("bot", "crm/lookup", "{}"));
     world.stop();
     let records = |world: &World| {
         let all = world.records(100);
@@ -206,7 +206,7 @@ fn gives_up(mut world: World) {
 fn a_power_cut_that_kept_a_checkpoint_and_tore_its_record_is_given_up_and_kept_aside() {
     let mut world = World::development(&development_policy());
     for _ in 0..4 {
-        world.govern("bot", "crm/lookup", "{}");
+        drop(world.govern("bot", "crm/lookup", "{}"));
     }
     world.stop();
     let segment = segment(&world);

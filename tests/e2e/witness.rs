@@ -144,13 +144,13 @@ fn unprotect(path: &Path) {
 #[test]
 fn a_journal_that_was_set_back_to_an_old_copy_gets_no_cosignature_and_raises_an_alarm() {
     let (mut world, witness) = witnessed(&development_policy());
-    world.govern("bot", "crm/lookup", "{}");
+    drop(world.govern("bot", "crm/lookup", "{}"));
     let key = world.state("etc").join("log.pub");
     let copy = tempfile::tempdir().unwrap();
     world.stop();
     copy_dir(&world.state("journal"), copy.path());
     world.start();
-    world.govern("bot", "crm/lookup", "{}");
+    drop(world.govern("bot", "crm/lookup", "{}"));
     let (exit, anchored, said) = anchor(&world, &witness, &[]);
     assert_eq!(exit, 0, "{anchored} {said}");
     let pinned = witness.key();
