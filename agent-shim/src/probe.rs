@@ -500,11 +500,6 @@ pub(crate) fn absent_rows() -> Vec<Probe> {
 
 #[cfg(test)]
 mod tests {
-    #![cfg_attr(
-        target_arch = "x86_64",
-        expect(clippy::unwrap_used, reason = "a test that cannot go on fails")
-    )]
-
     use super::*;
     use std::collections::BTreeSet;
 
