@@ -13,7 +13,7 @@ use crate::sign::{self, root_when_enforced};
 use crate::stack::StackFile;
 use crate::supervise;
 use crate::sys::{self, Birth};
-use faramesh_core::checkpoint::PublicKey;
+use faramesh_core::checkpoint::LogKey;
 use faramesh_core::cosign::{WITNESSES_BYTES_MAX, Witnesses};
 use faramesh_core::policy::artifact::Artifact;
 use faramesh_daemon::config::{AgentUser, Config, Limits};
@@ -151,30 +151,27 @@ pub fn write_stack_file(layout: &Layout) -> Result<(), Failure> {
     write(layout, &layout.stack_toml(), &text, 0o644)
 }
 
-/// Lets the signer make its key where it has none, and pins the public half.
+/// Lets the signer make its keys where it has none, and pins the public halves.
 ///
 /// # Errors
 /// The signer is missing or refuses, or its key is not the pinned one.
-pub fn pin_log_key(layout: &Layout) -> Result<PublicKey, Failure> {
-    let line = signer_vkey(layout)?;
-    let key = PublicKey::parse_vkey(&line).map_err(|e| {
-        Failure::internal(format!("`faramesh-signer init` printed no public key: {e}"))
+pub fn pin_log_key(layout: &Layout) -> Result<LogKey, Failure> {
+    let lines = signer_vkeys(layout)?;
+    let key = LogKey::parse(&lines).map_err(|e| {
+        Failure::internal(format!(
+            "`faramesh-signer init` printed no public keys: {e}"
+        ))
     })?;
-    match sign::public_key(&layout.log_pub())? {
-        Some(pinned) if pinned.vkey() == key.vkey() => {}
+    match sign::log_key(&layout.log_pub())? {
+        Some(pinned) if pinned == key => {}
         Some(_) => {
             return Err(Failure::configuration(format!(
-                "the signer's key is not the one that `{}` pins",
+                "the signer's keys are not those that `{}` pins",
                 layout.log_pub().display()
             ))
             .next("somebody replaced one of them: put back the file that belongs to the journal"));
         }
-        None => write(
-            layout,
-            &layout.log_pub(),
-            &format!("{}\n", key.vkey()),
-            0o644,
-        )?,
+        None => write(layout, &layout.log_pub(), &key.to_string(), 0o644)?,
     }
     Ok(key)
 }
@@ -236,7 +233,7 @@ pub fn pin_witnesses(layout: &Layout, witnesses: &Witnesses) -> Result<bool, Fai
     Ok(true)
 }
 
-fn signer_vkey(layout: &Layout) -> Result<String, Failure> {
+fn signer_vkeys(layout: &Layout) -> Result<String, Failure> {
     let program = siblings::find(Sibling::Signer)?;
     let mut command = Command::new(&program);
     command
@@ -286,7 +283,7 @@ pub fn config(
     layout: &Layout,
     artifact: &Artifact,
     users: &[Account],
-    log: &PublicKey,
+    log: &LogKey,
     warnings: Vec<String>,
 ) -> Result<Config, Failure> {
     let enforced = layout.is_enforced();

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::files::{self, Owner};
 use crate::layout::Layout;
 use ed25519_dalek::{Signer, SigningKey};
-use faramesh_core::checkpoint::{KeyName, PublicKey, Statement, hex, unhex};
+use faramesh_core::checkpoint::{KeyName, LogKey, PublicKey, Statement, hex, unhex};
 use nix::unistd::{Gid, Uid};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -141,7 +141,21 @@ pub fn public_key(path: &Path) -> Result<Option<PublicKey>, Failure> {
     };
     PublicKey::parse_vkey(&line).map(Some).map_err(|e| {
         Failure::configuration(format!("`{}` is not a public key: {e}", path.display()))
-            .next("it is one line: name+id+key, as in log.pub")
+            .next("it is one line: name+id+key")
+    })
+}
+
+/// Reads the pinned keys of a log, as in `log.pub`; `None` where there is no file.
+///
+/// # Errors
+/// It is not two lines that belong together.
+pub fn log_key(path: &Path) -> Result<Option<LogKey>, Failure> {
+    let Some(text) = files::read_text(path, 2 * VKEY_BYTES_MAX)? else {
+        return Ok(None);
+    };
+    LogKey::parse(&text).map(Some).map_err(|e| {
+        Failure::configuration(format!("`{}` does not pin a log: {e}", path.display()))
+            .next("it is two lines: the origin's key and the first epoch's, as `faramesh-signer init` prints them")
     })
 }
 

@@ -18,7 +18,7 @@
 //! Invariant: [`Recovery`] never keeps less than the signer's head, never cuts a valid note, and its state is the fold over
 //! exactly what is kept.
 
-use crate::checkpoint::{self, Checkpoint, PublicKey};
+use crate::checkpoint::{self, Checkpoint, EpochKeys, LogKey};
 use crate::frame::{self, Damage, Frame, Frames, Item, StoredRecord};
 use crate::record::{self, BodyView, LogEvent, Time};
 use crate::state::{Beside, OutOfOrder, Point};
@@ -55,6 +55,8 @@ pub struct Recovery {
     pub point: Point,
     /// The last valid note.
     pub note: Option<String>,
+    /// The keys that are due at the end of what is kept.
+    pub keys: EpochKeys,
     /// What the signer has to be told, where the file is ahead of its head.
     pub adopt: Option<Adopt>,
     /// How much that is not zero lies after `keep`, in bytes from it: a torn tail, and records never answered.
@@ -178,6 +180,12 @@ pub enum Halt {
         /// Where.
         place: Place,
     },
+    /// The walk was to begin in an epoch that this log does not have.
+    #[error("the point to begin at is of no epoch of this log: {why}")]
+    PointsEpoch {
+        /// What is wrong.
+        why: checkpoint::Error,
+    },
     /// A whole note that is not the signer's.
     #[error(
         "the journal holds a note that this signer did not sign: {why}, {place}; \
@@ -191,12 +199,12 @@ pub enum Halt {
     },
 }
 
-/// Judges the segments, given in order from the journal's beginning, against the signer's confirmed head and its public
-/// key.
+/// Judges the segments, given in order from the journal's beginning, against the signer's confirmed head and the log's
+/// pinned keys.
 ///
 /// # Errors
 /// [`Halt`]: nothing may be changed on disk.
-pub fn recover(segments: &[Segment<'_>], head: &Head, key: &PublicKey) -> Result<Recovery, Halt> {
+pub fn recover(segments: &[Segment<'_>], head: &Head, key: &LogKey) -> Result<Recovery, Halt> {
     let mut walk = Walk::from(Point::default(), *head, key)?;
     for segment in segments {
         walk.segment(segment)?;
@@ -206,9 +214,10 @@ pub fn recover(segments: &[Segment<'_>], head: &Head, key: &PublicKey) -> Result
 
 /// A walk over the segments from a point on. It holds none of them: a journal of any length is walked in the memory of
 /// its state and one batch.
-pub struct Walk<'k> {
+pub struct Walk {
     head: Head,
-    key: &'k PublicKey,
+    /// What a note has to be signed by, which follows the records.
+    keys: EpochKeys,
     frontier: Frontier,
     last_leaf: Hash,
     /// Leaf hashes above the signer's head.
@@ -260,19 +269,21 @@ struct Unsigned {
     detail_salt: [u8; 16],
 }
 
-impl<'k> Walk<'k> {
+impl Walk {
     /// A walk that begins with the segment that begins at `point`.
     ///
     /// # Errors
-    /// The signer's head cannot be of a journal that has this point.
-    pub fn from(point: Point, head: Head, key: &'k PublicKey) -> Result<Walk<'k>, Halt> {
+    /// The signer's head cannot be of a journal that has this point, or the point's epoch is none of this log's.
+    pub fn from(point: Point, head: Head, key: &LogKey) -> Result<Walk, Halt> {
         let size = point.frontier.size();
         if head.size == size && head.root != point.frontier.root() {
             return Err(Halt::OtherTree { head: size });
         }
+        let keys = EpochKeys::after(key, point.state.epoch_record())
+            .map_err(|why| Halt::PointsEpoch { why })?;
         Ok(Walk {
             head,
-            key,
+            keys,
             frontier: point.frontier.clone(),
             last_leaf: point.last_leaf,
             above: Vec::new(),
@@ -296,7 +307,7 @@ impl<'k> Walk<'k> {
     ///
     /// # Errors
     /// As [`Walk::from`].
-    pub fn to_salvage(point: Point, key: &'k PublicKey) -> Result<Walk<'k>, Halt> {
+    pub fn to_salvage(point: Point, key: &LogKey) -> Result<Walk, Halt> {
         let head = Head {
             size: 0,
             root: tree::empty_root(),
@@ -322,17 +333,18 @@ impl<'k> Walk<'k> {
     }
 
     /// Whether this may be the fault of the point that the walk began at, and of nothing in the journal: what is wrong
-    /// with the tree, until a note of the signer's has fitted it, and what is wrong with the state.
+    /// with the tree or a note's keys, until a note of the signer's has fitted it, and what is wrong with the state.
     #[must_use]
     pub const fn may_be_the_points_fault(&self, halt: &Halt) -> bool {
         match halt {
-            Halt::NoState { .. } => true,
-            Halt::OtherTree { .. } | Halt::Inconsistent { .. } => self.good.signed.is_none(),
+            Halt::NoState { .. } | Halt::PointsEpoch { .. } => true,
+            Halt::OtherTree { .. } | Halt::Inconsistent { .. } | Halt::ForeignNote { .. } => {
+                self.good.signed.is_none()
+            }
             Halt::NewJournal { .. }
             | Halt::LacksHead { .. }
             | Halt::DamageBelowHead { .. }
-            | Halt::DamageBeforeNote { .. }
-            | Halt::ForeignNote { .. } => false,
+            | Halt::DamageBeforeNote { .. } => false,
         }
     }
 
@@ -439,6 +451,7 @@ impl<'k> Walk<'k> {
             keep,
             point,
             note,
+            keys: self.keys.at_last_note(),
             adopt,
             cut_bytes,
             written: self.written,
@@ -462,13 +475,17 @@ impl<'k> Walk<'k> {
             return Err(self.inconsistent("a record does not name the one before it".into(), at));
         }
         if self
-            .key
+            .keys
+            .origin()
             .name()
             .stack()
             .is_some_and(|stack| stack != view.header.stack)
         {
             return Err(self.inconsistent("a record is another stack's".into(), at));
         }
+        self.keys
+            .record(&view.body)
+            .map_err(|why| self.inconsistent(why.to_string(), at))?;
         let leaf = tree::leaf_hash(bytes);
         self.frontier
             .push(leaf)
@@ -492,13 +509,13 @@ impl<'k> Walk<'k> {
     }
 
     fn note(&mut self, note: &[u8], at: Position, end: Position) -> Result<(), Halt> {
-        let checkpoint = self
-            .key
-            .open::<Checkpoint>(note)
-            .map_err(|why| Halt::ForeignNote {
-                why,
-                place: self.place(at),
-            })?;
+        let checkpoint = match self.keys.note(note) {
+            Ok(checkpoint) => checkpoint,
+            Err(why) => {
+                let place = self.place(at);
+                return Err(Halt::ForeignNote { why, place });
+            }
+        };
         let found = Head {
             size: self.frontier.size(),
             root: self.frontier.root(),
@@ -573,7 +590,9 @@ impl<'k> Walk<'k> {
                         frame: Frame::Note(note),
                         ..
                     } => {
-                        let Ok(checkpoint) = self.key.open::<Checkpoint>(note) else {
+                        // Which epoch it lies in cannot be told behind damage: the origin's signature is enough to
+                        // touch nothing.
+                        let Ok(checkpoint) = self.keys.origin().open::<Checkpoint>(note) else {
                             continue;
                         };
                         if let Some(later) = &mut self.later {

@@ -57,7 +57,7 @@ fn a_whole_journal_is_kept_whatever_the_signer_confirmed_last() {
     let journal = Journal::shop();
     let files = journal.files();
     for head in heads(&journal) {
-        let recovery = recover(&files.segments(), &head, &journal.public).unwrap();
+        let recovery = recover(&files.segments(), &head, &journal.pinned).unwrap();
         assert_eq!(recovery.keep, Some(end_of_note(&journal, 3)));
         assert_eq!(recovery.point.frontier, journal.frontier);
         assert_eq!(recovery.point.last_leaf, journal.prev);
@@ -97,7 +97,7 @@ fn records_after_the_last_note_are_cut_because_nobody_was_answered() {
         .add(&world::decision(Effect::Permit, 9));
     let files = journal.files();
     let head = journal.notes[3].2;
-    let recovery = recover(&files.segments(), &head, &journal.public).unwrap();
+    let recovery = recover(&files.segments(), &head, &journal.pinned).unwrap();
     assert_eq!(
         (
             recovery.keep,
@@ -120,7 +120,7 @@ fn records_after_the_last_note_are_cut_because_nobody_was_answered() {
 fn a_first_batch_without_a_note_leaves_an_empty_journal() {
     let mut journal = Journal::new();
     journal.add(&world::start()).add(&world::activation(1));
-    let recovery = recover(&journal.files().segments(), &empty(), &journal.public).unwrap();
+    let recovery = recover(&journal.files().segments(), &empty(), &journal.pinned).unwrap();
     assert_eq!(
         (
             recovery.keep,
@@ -164,7 +164,7 @@ fn every_truncation_is_kept_cut_or_refused_as_the_signers_head_demands() {
             files.0.truncate(segment + 1);
             let note = last_note_before(&journal, Position { segment, offset });
             for head in heads(&journal) {
-                let found = recover(&files.segments(), &head, &journal.public);
+                let found = recover(&files.segments(), &head, &journal.pinned);
                 let at = format!("segment {segment} cut at {offset}, head {}", head.size);
                 if size_of(&journal, note) < head.size {
                     assert!(
@@ -220,7 +220,7 @@ fn every_flipped_bit_at_or_below_the_head_or_before_a_note_halts_and_any_other_i
                 }
                 let mut files = good.clone();
                 files.0[segment].2[bit / 8] ^= 1 << (bit % 8);
-                let found = recover(&files.segments(), &head, &journal.public);
+                let found = recover(&files.segments(), &head, &journal.pinned);
                 let what = format!("bit {bit} of segment {segment}, head {}", head.size);
                 if at >= last {
                     let recovery = found.unwrap_or_else(|halt| panic!("{what}: {halt}"));
@@ -245,7 +245,7 @@ fn every_flipped_bit_at_or_below_the_head_or_before_a_note_halts_and_any_other_i
 }
 
 fn halt_of(files: &Files, head: &Head, journal: &Journal) -> Halt {
-    match recover(&files.segments(), head, &journal.public) {
+    match recover(&files.segments(), head, &journal.pinned) {
         Err(halt) => halt,
         Ok(Recovery { keep, .. }) => panic!("kept up to {keep:?}"),
     }
@@ -260,7 +260,7 @@ fn a_new_journal_beside_an_existing_signer_state_is_refused() {
             Halt::NewJournal { head: 10 }
         ));
     }
-    let recovery = recover(&[], &empty(), &journal.public).unwrap();
+    let recovery = recover(&[], &empty(), &journal.pinned).unwrap();
     assert_eq!((recovery.keep, recovery.cut_bytes), (None, 0));
 }
 
@@ -337,7 +337,7 @@ fn a_segment_that_was_made_ahead_and_never_written_is_no_obstacle() {
     files
         .0
         .push((12, "00000000000000000012.seg".into(), vec![0; 4096]));
-    let recovery = recover(&files.segments(), &journal.head(), &journal.public).unwrap();
+    let recovery = recover(&files.segments(), &journal.head(), &journal.pinned).unwrap();
     assert_eq!(
         (recovery.keep, recovery.cut_bytes),
         (Some(end_of_note(&journal, 3)), 0)
@@ -347,7 +347,7 @@ fn a_segment_that_was_made_ahead_and_never_written_is_no_obstacle() {
 /// A walk over the segments from the one that begins at `point` on.
 fn walk(files: &Files, point: Point, journal: &Journal, head: &Head) -> Result<Recovery, Halt> {
     let first = point.frontier.size();
-    let mut walk = Walk::from(point, *head, &journal.public)?;
+    let mut walk = Walk::from(point, *head, &journal.pinned)?;
     for segment in files.segments() {
         if segment.first >= first {
             walk.segment(&segment)?;
@@ -368,7 +368,7 @@ fn a_walk_from_a_segments_beginning_comes_to_what_the_whole_walk_comes_to() {
     let files = journal.files();
     let mut from = Point::default();
     for (segments, expected) in [(1, None), (2, Some(5)), (3, Some(10))] {
-        let whole = recover(&files.segments()[..segments], &empty(), &journal.public).unwrap();
+        let whole = recover(&files.segments()[..segments], &empty(), &journal.pinned).unwrap();
         let beginning = whole.last_beginning.clone();
         assert_eq!(
             beginning.as_ref().map(|point| point.frontier.size()),
@@ -378,7 +378,7 @@ fn a_walk_from_a_segments_beginning_comes_to_what_the_whole_walk_comes_to() {
         from = point;
         let head = journal.notes[3].2;
         let rest = walk(&files, from.clone(), &journal, &head).unwrap();
-        let whole = recover(&files.segments(), &head, &journal.public).unwrap();
+        let whole = recover(&files.segments(), &head, &journal.pinned).unwrap();
         assert_eq!(rest.point, whole.point);
         assert_eq!(rest.adopt, whole.adopt);
         assert_eq!(rest.cut_bytes, whole.cut_bytes);
@@ -391,7 +391,7 @@ fn a_walk_from_a_segments_beginning_comes_to_what_the_whole_walk_comes_to() {
 fn a_walk_from_a_wrong_point_is_refused_and_says_that_the_point_may_be_wrong() {
     let journal = Journal::shop();
     let files = journal.files();
-    let whole = recover(&files.segments(), &empty(), &journal.public).unwrap();
+    let whole = recover(&files.segments(), &empty(), &journal.pinned).unwrap();
     let right = whole.last_beginning.unwrap();
     let mut other_tree = right.clone();
     other_tree.frontier = tree::Frontier::new();
@@ -407,7 +407,7 @@ fn a_walk_from_a_wrong_point_is_refused_and_says_that_the_point_may_be_wrong() {
         ("leaf", other_leaf),
         ("state", other_state),
     ] {
-        let mut walk = Walk::from(point, journal.notes[2].2, &journal.public).unwrap();
+        let mut walk = Walk::from(point, journal.notes[2].2, &journal.pinned).unwrap();
         let halt = walk.segment(&files.segments()[1]).unwrap_err();
         assert!(walk.may_be_the_points_fault(&halt), "{what}: {halt}");
     }
@@ -419,5 +419,74 @@ fn a_walk_from_a_wrong_point_is_refused_and_says_that_the_point_may_be_wrong() {
     assert!(matches!(
         walk(&files, right, &journal, &forged),
         Err(Halt::OtherTree { head: 5 })
+    ));
+}
+
+/// The shop with a second epoch: its record is covered by the fifth note, and one note more is by the new key.
+fn two_epochs() -> Journal {
+    let mut journal = Journal::shop();
+    journal.add(&world::start()).begin_epoch().note();
+    journal.add(&world::stop()).note();
+    journal
+}
+
+#[test]
+fn the_notes_behind_an_epochs_record_are_by_its_key_and_the_tail_may_hold_both() {
+    let journal = two_epochs();
+    for head in [journal.notes[2].2, journal.notes[4].2, journal.head()] {
+        let recovery = recover(&journal.files().segments(), &head, &journal.pinned).unwrap();
+        assert_eq!(recovery.keep, Some(end_of_note(&journal, 5)));
+        assert_eq!(recovery.keys.number(), 2);
+    }
+}
+
+#[test]
+fn an_epoch_whose_record_was_never_covered_has_not_begun() {
+    let mut journal = Journal::shop();
+    journal.begin_epoch();
+    let head = journal.notes[3].2;
+    let recovery = recover(&journal.files().segments(), &head, &journal.pinned).unwrap();
+    assert_eq!(recovery.keep, Some(end_of_note(&journal, 3)));
+    assert_eq!(recovery.keys.number(), 1);
+    assert_eq!(recovery.keys.current(), journal.pinned.genesis());
+}
+
+#[test]
+fn a_note_by_the_key_of_another_epoch_than_its_places_is_refused() {
+    // By the new key already, where the old one is due.
+    let mut early = Journal::shop();
+    early.begin_epoch();
+    early.epoch = 2;
+    early.epoch_begins = false;
+    early.note();
+    // Still by the old key, where the new one is due.
+    let mut late = Journal::shop();
+    late.begin_epoch().note();
+    late.epoch = 1;
+    late.add(&world::start()).note();
+    for journal in [early, late] {
+        let head = journal.notes[3].2;
+        assert!(matches!(
+            halt_of(&journal.files(), &head, &journal),
+            Halt::ForeignNote { .. }
+        ));
+    }
+}
+
+#[test]
+fn whoever_has_the_keys_of_today_cannot_write_the_epoch_before_anew() {
+    // Stolen: the origin key and the key of epoch 2. The thief writes epoch 1 anew and lets the record of epoch 2 follow.
+    let mut forged = Journal::new();
+    forged.add(&world::start()).add(&world::activation(7));
+    forged.epoch = 2;
+    forged.note();
+    forged.epoch = 1;
+    forged.begin_epoch();
+    forged.epoch = 2;
+    forged.epoch_begins = false;
+    forged.note();
+    assert!(matches!(
+        halt_of(&forged.files(), &empty(), &forged),
+        Halt::ForeignNote { .. }
     ));
 }

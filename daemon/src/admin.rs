@@ -1,4 +1,4 @@
-//! The operators' door: `Status`, `Activate`, `Drain`, `Sessions`, `DryRun`, `Tail`, `Attest`.
+//! The operators' door: `Status`, `Activate`, `Drain`, `Sessions`, `DryRun`, `Tail`, `Attest`, `NewEpoch`.
 //!
 //! Invariants: only root and the operators' group get here (in development the same user), and never a process of a
 //! session; nothing here decides a call of an agent: a dry run is recorded as a probe and grants nothing.
@@ -193,6 +193,33 @@ impl v1::admin_server::Admin for AdminService {
                     policy_number: status.policy_number,
                 }
             }
+        };
+        Ok(Response::new(reply))
+    }
+
+    async fn new_epoch(
+        &self,
+        request: Request<v1::NewEpochRequest>,
+    ) -> Result<Response<v1::NewEpochReply>, Status> {
+        listen::arrived(&request);
+        let begun = self.admin.engine.new_epoch().await;
+        tracing::info!(
+            uid = self.uid,
+            ok = begun.is_ok(),
+            "an operator asks for a new epoch"
+        );
+        let reply = match begun {
+            Ok((epoch, record)) => v1::NewEpochReply {
+                begun: true,
+                message: String::new(),
+                number: epoch.number,
+                key: epoch.key,
+                seq: record.seq(),
+            },
+            Err(refusal) => v1::NewEpochReply {
+                message: refusal.to_string(),
+                ..v1::NewEpochReply::default()
+            },
         };
         Ok(Response::new(reply))
     }

@@ -20,14 +20,16 @@ use crate::journal::{Committed, Committer, Durable, Fatal, Handoff, tail};
 use crate::sequencer::{Budget, Desk, Event, Salts, Sequencer, Submission};
 use crate::store::{CAPABILITIES, Candidate, NotAccepted, PolicyStore};
 use crate::upkeep::{self, Board, Upkeep};
-use faramesh_core::checkpoint::PublicKey;
+use faramesh_core::checkpoint::{self, LogKey, PublicKey};
 use faramesh_core::cosign::Witnesses;
 use faramesh_core::decision::{Code, RETRY_AFTER_SECONDS, Resolution};
 use faramesh_core::identity::Attested;
 use faramesh_core::pipeline;
 use faramesh_core::policy::Policy;
 use faramesh_core::policy::artifact::{Artifact, Mode as PolicyMode};
-use faramesh_core::record::{Body, Door, Erasure, Gap, LogEvent, Outcome, RunMode, Start, Time};
+use faramesh_core::record::{
+    Body, Door, Epoch, Erasure, Gap, LogEvent, Outcome, RunMode, Start, Time,
+};
 use faramesh_core::state::State;
 use faramesh_core::tree::Head;
 use std::collections::BTreeMap;
@@ -320,6 +322,18 @@ impl Engine {
         self.0.work.notify_one();
         queued.await.map_err(|_| ended())??;
         Ok(Activated { number, digest })
+    }
+
+    /// Begins another epoch of the log's key: the signer makes the next key, a record names it, and from the checkpoint
+    /// behind that record's on it signs instead of the one before, which is erased. Returns when the record is durable.
+    ///
+    /// # Errors
+    /// Where the record was not taken: one of the same epoch came before, the disk is full, or the daemon stops.
+    pub async fn new_epoch(&self) -> Result<(Epoch, Committed), Refusal> {
+        let epoch = self.0.handoff.next_epoch().await.map_err(|_| ended())?;
+        let body = Body::Log(LogEvent::Epoch(epoch.clone()));
+        let committed = self.append(body)?.await.map_err(|_| ended())??;
+        Ok((epoch, committed))
     }
 
     /// Counts a refusal that never reached the engine: the next batch carries it in a `dropped` record, and within a
@@ -657,14 +671,14 @@ impl Opened {
         ports: Ports,
         signer: impl FnOnce() -> Result<SignerClient, SignerFault>,
     ) -> Result<Opened, StartFailure> {
-        let log_key = pinned(&config.log_pub)?;
+        let log_key = pinned(&config.log_pub, LogKey::parse)?;
         if log_key.name().as_str() != config.origin {
             return Err(StartFailure::Origin {
                 configured: config.origin.clone(),
                 pinned: log_key.name().to_string(),
             });
         }
-        let policy_key = pinned(&config.policy_pub)?;
+        let policy_key = pinned(&config.policy_pub, PublicKey::parse_vkey)?;
         let store = PolicyStore::new(&config.policy_dir, policy_key, &config.stack)
             .map_err(StartFailure::Store)?;
         let witnesses = witnesses(&config.witnesses_pub())?;
@@ -682,7 +696,16 @@ impl Opened {
         let chosen = choose(&store, &recovered.point.state, &mut warnings)?;
         let gap = given_up(config, &recovered.point.state, &mut warnings)?;
         Ok(Opened::assemble(
-            config, ports, log_key, witnesses, store, lock, recovered, warnings, gap, chosen,
+            config,
+            ports,
+            log_key.origin().clone(),
+            witnesses,
+            store,
+            lock,
+            recovered,
+            warnings,
+            gap,
+            chosen,
         ))
     }
 
@@ -693,7 +716,7 @@ impl Opened {
     fn assemble(
         config: &Config,
         ports: Ports,
-        log_key: PublicKey,
+        origin: PublicKey,
         witnesses: Witnesses,
         store: PolicyStore,
         lock: Lock,
@@ -742,7 +765,7 @@ impl Opened {
             removed_at_start: recovered.point.state.removed(),
             upkeep: Arc::clone(&upkeep),
             clock: Arc::clone(&ports.clock),
-            witnessed: Witnessed::new(log_key.clone(), witnesses, Arc::clone(&heads), attested),
+            witnessed: Witnessed::new(origin, witnesses, Arc::clone(&heads), attested),
             _lock: lock,
         });
         // Within one boot the last record says how the clocks stood: a step while nobody ran is a record too.
@@ -782,7 +805,7 @@ impl Opened {
                 frontier: recovered.point.frontier,
                 segments: recovered.segments,
                 signer: recovered.signer,
-                key: log_key,
+                keys: recovered.keys,
                 upkeep,
                 heads,
             },
@@ -921,13 +944,16 @@ fn waiting(store: &PolicyStore, in_force: Option<u64>) -> Result<Option<Candidat
     }
 }
 
-fn pinned(path: &Path) -> Result<PublicKey, StartFailure> {
+fn pinned<K>(
+    path: &Path,
+    parse: impl FnOnce(&str) -> Result<K, checkpoint::Error>,
+) -> Result<K, StartFailure> {
     let failed = |why: String| StartFailure::PinnedKey {
         path: path.to_path_buf(),
         why,
     };
-    let line = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-    PublicKey::parse_vkey(&line).map_err(|error| failed(error.to_string()))
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    parse(&text).map_err(|error| failed(error.to_string()))
 }
 
 /// The witnesses that were pinned; without a file nobody was.

@@ -670,11 +670,16 @@ impl Sequencer {
         self.shared
             .witnessed
             .waits(self.state.unattested_since_ms());
+        let epoch = match &body {
+            Body::Log(LogEvent::Epoch(epoch)) => Some(epoch.clone()),
+            _ => None,
+        };
         let draft = Draft {
             seq,
             encoded,
             leaf,
             decided,
+            epoch,
             answer: answer.and_then(Option::take),
         };
         self.pushed_bytes = room.bytes();

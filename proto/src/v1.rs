@@ -671,6 +671,24 @@ pub struct DrainRequest {}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DrainReply {}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NewEpochRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NewEpochReply {
+    #[prost(bool, tag = "1")]
+    pub begun: bool,
+    /// Why not.
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub number: u64,
+    /// The new key's line: name, id and key.
+    #[prost(string, tag = "4")]
+    pub key: ::prost::alloc::string::String,
+    /// The record that names it.
+    #[prost(uint64, tag = "5")]
+    pub seq: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SessionsRequest {}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SessionsReply {
@@ -1007,6 +1025,28 @@ pub mod admin_client {
             req.extensions_mut().insert(GrpcMethod::new("faramesh.v1.Admin", "DryRun"));
             self.inner.unary(req, path, codec).await
         }
+        /// Begins another epoch of the log's key: the key that signs beside the origin's is replaced and erased.
+        pub async fn new_epoch(
+            &mut self,
+            request: impl tonic::IntoRequest<super::NewEpochRequest>,
+        ) -> std::result::Result<tonic::Response<super::NewEpochReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::StrictCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/faramesh.v1.Admin/NewEpoch",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("faramesh.v1.Admin", "NewEpoch"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Records as they become durable.
         pub async fn tail(
             &mut self,
@@ -1106,6 +1146,11 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::GovernRequest>,
         ) -> std::result::Result<tonic::Response<super::GovernReply>, tonic::Status>;
+        /// Begins another epoch of the log's key: the key that signs beside the origin's is replaced and erased.
+        async fn new_epoch(
+            &self,
+            request: tonic::Request<super::NewEpochRequest>,
+        ) -> std::result::Result<tonic::Response<super::NewEpochReply>, tonic::Status>;
         /// Server streaming response type for the Tail method.
         type TailStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::TailRecord, tonic::Status>,
@@ -1419,6 +1464,49 @@ pub mod admin_server {
                     };
                     Box::pin(fut)
                 }
+                "/faramesh.v1.Admin/NewEpoch" => {
+                    #[allow(non_camel_case_types)]
+                    struct NewEpochSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::NewEpochRequest>
+                    for NewEpochSvc<T> {
+                        type Response = super::NewEpochReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::NewEpochRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::new_epoch(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = NewEpochSvc(inner);
+                        let codec = crate::StrictCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/faramesh.v1.Admin/Tail" => {
                     #[allow(non_camel_case_types)]
                     struct TailSvc<T: Admin>(pub Arc<T>);
@@ -1683,7 +1771,7 @@ pub struct Refused {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SignerRequest {
-    #[prost(oneof = "signer_request::Kind", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "signer_request::Kind", tags = "1, 2, 3, 4, 5, 6")]
     pub kind: ::core::option::Option<signer_request::Kind>,
 }
 /// Nested message and enum types in `SignerRequest`.
@@ -1702,6 +1790,13 @@ pub mod signer_request {
         /// After a restart: this note of your own is on disk; here are the leaf hashes from your head to it.
         #[prost(message, tag = "4")]
         Adopt(super::Adopt),
+        /// Which key comes next? It is on the signer's disk when the answer leaves; asked again, it is the same one.
+        #[prost(message, tag = "5")]
+        NextEpoch(super::NextEpoch),
+        /// The record that names the next key, and the note that covers it, are on disk: that key signs from here on, and the
+        /// one before is erased. No head may be unconfirmed.
+        #[prost(message, tag = "6")]
+        SwitchEpoch(super::SwitchEpoch),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1729,9 +1824,20 @@ pub struct Adopt {
     #[prost(bytes = "vec", tag = "3")]
     pub leaf_hashes: ::prost::alloc::vec::Vec<u8>,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NextEpoch {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SwitchEpoch {
+    /// One more than the signer's.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// The key that the record names, 32 bytes: it has to be the one that the signer holds.
+    #[prost(bytes = "vec", tag = "2")]
+    pub public_key: ::prost::alloc::vec::Vec<u8>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SignerReply {
-    #[prost(oneof = "signer_reply::Kind", tags = "1, 2, 3")]
+    #[prost(oneof = "signer_reply::Kind", tags = "1, 2, 3, 4")]
     pub kind: ::core::option::Option<signer_reply::Kind>,
 }
 /// Nested message and enum types in `SignerReply`.
@@ -1745,9 +1851,12 @@ pub mod signer_reply {
         Note(::prost::alloc::string::String),
         #[prost(message, tag = "3")]
         Refusal(super::SignerRefusal),
+        /// The answer to next_epoch.
+        #[prost(message, tag = "4")]
+        EpochKey(super::EpochKey),
     }
 }
-/// The answer to hello, durable and adopt: the last confirmed head.
+/// The answer to hello, durable, adopt and switch_epoch: the last confirmed head, and the keys.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SignerHead {
     #[prost(uint64, tag = "1")]
@@ -1757,8 +1866,19 @@ pub struct SignerHead {
     pub root: ::prost::alloc::vec::Vec<u8>,
     #[prost(string, tag = "3")]
     pub origin: ::prost::alloc::string::String,
-    /// Ed25519 public key, 32 bytes.
+    /// The origin's Ed25519 public key, 32 bytes.
     #[prost(bytes = "vec", tag = "4")]
+    pub public_key: ::prost::alloc::vec::Vec<u8>,
+    /// The key that signs beside it.
+    #[prost(message, optional, tag = "5")]
+    pub epoch: ::core::option::Option<EpochKey>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EpochKey {
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// Ed25519 public key, 32 bytes.
+    #[prost(bytes = "vec", tag = "2")]
     pub public_key: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -138,7 +138,9 @@ const ALLOWED: &[i64] = &[
     #[cfg(target_arch = "x86_64")] libc::SYS_poll,
     // socket: the peer and its messages; what systemd is told
     libc::SYS_accept4, libc::SYS_getsockopt, libc::SYS_recvfrom, libc::SYS_sendto, libc::SYS_fcntl, libc::SYS_ioctl,
-    // store: the head
+    // keys of new epochs
+    libc::SYS_getrandom, libc::SYS_mlock,
+    // store: the head, keys of epochs
     libc::SYS_openat, libc::SYS_fstat, libc::SYS_newfstatat, libc::SYS_statx, libc::SYS_lseek, libc::SYS_fsync,
     libc::SYS_fchown, libc::SYS_renameat, libc::SYS_renameat2, libc::SYS_unlinkat, libc::SYS_geteuid,
     #[cfg(target_arch = "x86_64")] libc::SYS_rename,

@@ -1,16 +1,19 @@
 //! The log as the signer knows it: the frontier of the confirmed head, at most one head that is signed and not yet
-//! confirmed, and the key.
+//! confirmed, and the keys: the origin's, the current epoch's, and the next epoch's once it was asked for.
 //!
 //! Invariants:
-//! - Every head that is signed was computed here, by appending leaf hashes to the confirmed frontier.
+//! - Every head that is signed was computed here, by appending leaf hashes to the confirmed frontier, and both keys signed it.
 //! - At most one head is unconfirmed. It is dropped with the connection that asked for it; the daemon can bring it back
-//!   only by showing its note, which this key signed.
-//! - The confirmed head never goes back, but where an operator gives up what is lost ([`Log::go_back`]).
+//!   only by showing its note, which these keys signed.
+//! - The confirmed head never goes back, but where an operator gives up what is lost ([`Log::go_back`]). The epoch never
+//!   does: it rises by one, to the key that was asked for before, and never while a head is unconfirmed.
 #![forbid(unsafe_code)]
 
-use ed25519_dalek::{Signer as _, SigningKey};
-use faramesh_core::checkpoint::{self, Checkpoint, PublicKey};
+use faramesh_core::checkpoint::{self, Checkpoint, EpochKeys, LogKey, PublicKey, Statement as _};
+use faramesh_core::record::Epoch;
 use faramesh_core::tree::{self, Frontier, Hash, Head};
+
+use crate::keys::{CannotSign, Pair};
 
 /// Why a request is refused. The message goes to the daemon, which halts with it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,10 +67,27 @@ pub enum Refusal {
         /// Ours.
         current: u64,
     },
+    /// Another epoch than the next.
+    #[error("epoch {current} is the current one, and a switch to {asked} was asked for")]
+    NotNextEpoch {
+        /// Ours.
+        current: u64,
+        /// Asked.
+        asked: u64,
+    },
+    /// The key of the next epoch was never asked for.
+    #[error("epoch {0} has no key yet")]
+    NoNextKey(u64),
+    /// The journal's record names another key.
+    #[error(
+        "the key of epoch {0} that the journal names is not the one that this signer holds: \
+         its state and the journal are not of one time"
+    )]
+    OtherEpochKey(u64),
     /// A request without a question.
     #[error("the request is empty")]
     Empty,
-    /// The tree is full, or our own signature does not hold.
+    /// The tree is full, or a key is out of reach.
     #[error("cannot sign: {0}")]
     CannotSign(String),
 }
@@ -81,11 +101,21 @@ pub struct Signed {
     pub note: Option<String>,
 }
 
+/// The keys that a log signs with.
+pub struct Keys {
+    /// What is pinned of the log.
+    pub pinned: LogKey,
+    /// The origin's.
+    pub origin: Pair,
+    /// The current epoch's number and key.
+    pub epoch: (u64, Pair),
+    /// The next epoch's, where it was made already.
+    pub next: Option<Pair>,
+}
+
 /// See the module.
 pub struct Log {
-    /// Boxed, so that its page can be kept out of swap and never moves.
-    key: Box<SigningKey>,
-    public: PublicKey,
+    keys: Keys,
     confirmed: Signed,
     pending: Option<Signed>,
 }
@@ -93,26 +123,75 @@ pub struct Log {
 impl Log {
     /// From what the store holds; it has checked that they belong together.
     #[must_use]
-    pub const fn new(key: Box<SigningKey>, public: PublicKey, confirmed: Signed) -> Self {
+    pub const fn new(keys: Keys, confirmed: Signed) -> Self {
         Log {
-            key,
-            public,
+            keys,
             confirmed,
             pending: None,
         }
     }
 
     /// The origin key, without its secret half.
+    #[must_use]
     pub const fn public(&self) -> &PublicKey {
-        &self.public
+        self.keys.origin.public()
     }
 
-    /// Keeps the key's page out of swap.
+    /// The current epoch, and its key without the secret half.
+    #[must_use]
+    pub const fn epoch(&self) -> (u64, &PublicKey) {
+        (self.keys.epoch.0, self.keys.epoch.1.public())
+    }
+
+    /// The next epoch's key, where it was made already.
+    #[must_use]
+    pub fn next_epoch(&self) -> Option<&PublicKey> {
+        self.keys.next.as_ref().map(Pair::public)
+    }
+
+    /// Takes the next epoch's key, which is on disk.
+    pub fn hold_next(&mut self, next: Pair) {
+        self.keys.next = Some(next);
+    }
+
+    /// From here on the next epoch's key signs. Returns the number of the epoch that ended: its key has to be erased, after
+    /// the change was persisted.
     ///
     /// # Errors
-    /// Where the process may lock no more memory.
-    pub fn lock_key_in_memory(&self) -> std::io::Result<()> {
-        crate::sys::lock_in_memory(&*self.key)
+    /// [`Refusal`]; nothing has changed.
+    pub fn switch_epoch(&mut self, number: u64, public_key: &[u8]) -> Result<u64, Refusal> {
+        let current = self.keys.epoch.0;
+        if Some(number) != current.checked_add(1) {
+            let asked = number;
+            return Err(Refusal::NotNextEpoch { current, asked });
+        }
+        if let Some(pending) = &self.pending {
+            return Err(Refusal::Unconfirmed(pending.frontier.size()));
+        }
+        match self.next_epoch() {
+            None => return Err(Refusal::NoNextKey(number)),
+            Some(next) if next.as_bytes() != public_key => {
+                return Err(Refusal::OtherEpochKey(number));
+            }
+            Some(_) => {}
+        }
+        if let Some(next) = self.keys.next.take() {
+            self.keys.epoch = (number, next);
+        }
+        Ok(current)
+    }
+
+    /// Keeps the pages of all keys out of swap.
+    pub fn lock_keys_in_memory(&self) {
+        let Keys {
+            origin,
+            epoch: (_, epoch),
+            next,
+            ..
+        } = &self.keys;
+        for pair in [origin, epoch].into_iter().chain(next) {
+            pair.lock_in_memory();
+        }
     }
 
     /// The last confirmed head.
@@ -135,14 +214,7 @@ impl Log {
             return Err(Refusal::Unconfirmed(pending.frontier.size()));
         }
         let frontier = self.extended(from, leaf_hashes)?;
-        let checkpoint = Checkpoint {
-            origin: self.public.name().clone(),
-            head: head_of(&frontier),
-        };
-        let note = self
-            .public
-            .seal(&checkpoint, |text| self.key.sign(text).to_bytes())
-            .map_err(|error| Refusal::CannotSign(error.to_string()))?;
+        let note = self.sign(&frontier)?;
         let pending = self.pending.insert(Signed {
             frontier,
             note: Some(note),
@@ -167,14 +239,14 @@ impl Log {
         }
     }
 
-    /// A note of this key that is on disk and ahead of the confirmed head becomes the confirmed one.
+    /// A note of these keys that is on disk and ahead of the confirmed head becomes the confirmed one.
     ///
     /// # Errors
     /// [`Refusal`]; nothing has changed.
     pub fn adopt(&mut self, note: &str, from: u64, leaf_hashes: &[u8]) -> Result<(), Refusal> {
         let checkpoint = self
-            .public
-            .open::<Checkpoint>(note.as_bytes())
+            .due()
+            .and_then(|keys| keys.open(note.as_bytes()))
             .map_err(Refusal::ForeignNote)?;
         let frontier = self.extended(from, leaf_hashes)?;
         if head_of(&frontier) != checkpoint.head {
@@ -224,12 +296,41 @@ impl Log {
     }
 
     const fn current_epoch(&self) -> u64 {
-        1
+        self.keys.epoch.0
     }
 
     /// The connection is gone: what it has not confirmed is forgotten.
     pub fn drop_unconfirmed(&mut self) {
         self.pending = None;
+    }
+
+    /// Both signatures. They are not checked here: the keys fit their public halves, and the daemon checks every note
+    /// before it asks for another.
+    fn sign(&self, frontier: &Frontier) -> Result<String, Refusal> {
+        let checkpoint = Checkpoint {
+            origin: self.public().name().clone(),
+            head: head_of(frontier),
+        };
+        let text = checkpoint.text();
+        let cannot = |error: CannotSign| Refusal::CannotSign(error.to_string());
+        let (origin, epoch) = (&self.keys.origin, &self.keys.epoch.1);
+        let by_origin = origin.sign(text.as_bytes()).map_err(cannot)?;
+        let by_epoch = epoch.sign(text.as_bytes()).map_err(cannot)?;
+        Ok(checkpoint::compose(
+            &checkpoint,
+            &[
+                (origin.public(), &|_| by_origin),
+                (epoch.public(), &|_| by_epoch),
+            ],
+        ))
+    }
+
+    /// What a note has to be signed by.
+    fn due(&self) -> Result<EpochKeys, checkpoint::Error> {
+        let (number, key) = self.epoch();
+        let key = key.vkey();
+        let began = (number > checkpoint::FIRST_EPOCH).then_some(Epoch { number, key });
+        EpochKeys::after(&self.keys.pinned, began.as_ref())
     }
 
     fn extended(&self, from: u64, leaf_hashes: &[u8]) -> Result<Frontier, Refusal> {
@@ -265,18 +366,34 @@ mod tests {
     use super::*;
     use faramesh_core::checkpoint::KeyName;
 
+    fn epoch_pair(origin: &KeyName, number: u64) -> Pair {
+        let seed = [u8::try_from(number).unwrap() + 100; 32];
+        Pair::of_seed(&seed, |_| KeyName::epoch(origin, number)).unwrap()
+    }
+
     fn log(seed: u8) -> Log {
-        let key = Box::new(SigningKey::from_bytes(&[seed; 32]));
-        let bytes = key.verifying_key().to_bytes();
-        let public = PublicKey::new(KeyName::origin("shop", &bytes).unwrap(), &bytes).unwrap();
+        let origin = Pair::of_seed(&[seed; 32], |key| KeyName::origin("shop", key)).unwrap();
+        let epoch = epoch_pair(origin.public().name(), 1);
+        let pinned = LogKey::new(origin.public().clone(), epoch.public().clone()).unwrap();
         Log::new(
-            key,
-            public,
+            Keys {
+                pinned,
+                origin,
+                epoch: (1, epoch),
+                next: None,
+            },
             Signed {
                 frontier: Frontier::new(),
                 note: None,
             },
         )
+    }
+
+    fn with_next(mut log: Log) -> (Log, [u8; 32]) {
+        let next = epoch_pair(log.public().name(), log.epoch().0 + 1);
+        let bytes = *next.public().as_bytes();
+        log.hold_next(next);
+        (log, bytes)
     }
 
     fn leaves(range: std::ops::Range<u8>) -> Vec<u8> {
@@ -292,7 +409,7 @@ mod tests {
         assert_eq!(log.durable(2), Err(Refusal::NotPending(2)));
         assert_eq!(log.advance(0, &leaves(0..1)), Err(Refusal::Unconfirmed(3)));
         log.durable(3).unwrap();
-        let signed = log.public().open::<Checkpoint>(note.as_bytes()).unwrap();
+        let signed = log.due().unwrap().open(note.as_bytes()).unwrap();
         assert_eq!(signed.head, log.head());
         assert_eq!(log.durable(3), Err(Refusal::NotPending(3)));
     }
@@ -381,5 +498,47 @@ mod tests {
             (3, Some(note.as_str()))
         );
         assert!(matches!(log.adopt(&note, 3, &[]), Err(Refusal::NoLeaves)));
+    }
+    #[test]
+    fn an_epoch_begins_once_forward_with_its_own_key_and_never_under_an_unconfirmed_head() {
+        let mut plain = log(1);
+        assert_eq!(plain.switch_epoch(2, &[0; 32]), Err(Refusal::NoNextKey(2)));
+        let (mut log, key) = with_next(plain);
+        let no = |asked| Err(Refusal::NotNextEpoch { current: 1, asked });
+        for asked in [0, 1, 3, u64::MAX] {
+            assert_eq!(log.switch_epoch(asked, &key), no(asked));
+        }
+        assert_eq!(
+            log.switch_epoch(2, &[0; 32]),
+            Err(Refusal::OtherEpochKey(2))
+        );
+        let old = log.advance(0, &leaves(0..3)).unwrap().to_owned();
+        assert_eq!(log.switch_epoch(2, &key), Err(Refusal::Unconfirmed(3)));
+        log.durable(3).unwrap();
+        let before = log.due().unwrap();
+        assert_eq!(log.switch_epoch(2, &key), Ok(1));
+        let twice = Err(Refusal::NotNextEpoch {
+            current: 2,
+            asked: 2,
+        });
+        assert_eq!(log.switch_epoch(2, &key), twice);
+        let new = log.advance(3, &leaves(3..4)).unwrap().to_owned();
+        let after = log.due().unwrap();
+        assert_eq!(before.open(old.as_bytes()).unwrap().epoch(), 1);
+        assert_eq!(after.open(new.as_bytes()).unwrap().epoch(), 2);
+        assert!(before.open(new.as_bytes()).is_err());
+        assert!(after.open(old.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_note_of_the_epoch_before_is_not_adopted() {
+        let (mut log, key) = with_next(log(1));
+        let note = log.advance(0, &leaves(0..3)).unwrap().to_owned();
+        log.drop_unconfirmed();
+        log.switch_epoch(2, &key).unwrap();
+        assert!(matches!(
+            log.adopt(&note, 0, &leaves(0..3)),
+            Err(Refusal::ForeignNote(_))
+        ));
     }
 }

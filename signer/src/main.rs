@@ -1,4 +1,4 @@
-//! faramesh-signer: holds the log key of one stack.
+//! faramesh-signer: holds the log keys of one stack.
 #![forbid(unsafe_code)]
 
 use std::io::Read;
@@ -15,7 +15,7 @@ use faramesh_signer::{confine, notify::Notify, sys};
 /// A note, and a frontier of at most 64 nodes in hex.
 const CHECKPOINT_BYTES_MAX: u64 = NOTE_BYTES_MAX as u64 + 8 * 1024;
 
-/// Holds the log key of one stack and signs what extends its log. The listening socket is descriptor 3.
+/// Holds the log keys of one stack and signs what extends its log. The listening socket is descriptor 3.
 #[derive(Parser)]
 #[command(
     version,
@@ -31,7 +31,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make the state and its key where there are none, and print the public key line.
+    /// Make the state and its keys where there are none, and print the two public key lines.
     Init(StateArgs),
     /// Print the confirmed head, its size and root; with --back move it back first. For `faramesh audit abandon`.
     Abandon(AbandonArgs),
@@ -126,10 +126,10 @@ fn main() -> ExitCode {
 
 #[expect(
     clippy::print_stdout,
-    reason = "the public key line is the answer of `init`"
+    reason = "the public key lines are the answer of `init`"
 )]
 fn init(args: &StateArgs) -> Result<(), Error> {
-    println!("{}", store::init(&args.state, &args.stack)?.vkey());
+    print!("{}", store::init(&args.state, &args.stack)?);
     Ok(())
 }
 
@@ -166,9 +166,7 @@ fn run(args: &ServeArgs, inherited: Option<std::os::fd::OwnedFd>) -> Result<(), 
     let peer_uid = peer_uid(args)?;
     let listener = serve::listener(inherited.ok_or(Error::NoDescriptor)?)?;
     let (store, log) = Store::open(&args.state, &args.stack)?;
-    if let Err(error) = log.lock_key_in_memory() {
-        tracing::warn!("the key's page may be swapped out: {error}; raise RLIMIT_MEMLOCK");
-    }
+    log.lock_keys_in_memory();
     let stop = serve::stop_signals()?;
     let notify = Notify::from_environment();
     if !confine::enter(&args.state)? {
@@ -176,7 +174,7 @@ fn run(args: &ServeArgs, inherited: Option<std::os::fd::OwnedFd>) -> Result<(), 
             "this kernel has no Landlock: files are guarded by the system-call filter and their modes alone"
         );
     }
-    tracing::info!(size = log.head().size, origin = %log.public().name(), "serving");
+    tracing::info!(size = log.head().size, epoch = log.epoch().0, origin = %log.public().name(), "serving");
     Ok(Service {
         log,
         store,
@@ -211,7 +209,7 @@ const fn exit_code(error: &Error) -> u8 {
         Error::Confine(_) => 70,
         Error::NoUser(_)
         | Error::NoDescriptor
-        | Error::Store(store::Error::NoKey(_) | store::Error::Stack(_))
+        | Error::Store(store::Error::NoKey(_) | store::Error::Stack(_) | store::Error::Old(_))
         | Error::Serve(serve::Error::NoSocket(_)) => 78,
     }
 }

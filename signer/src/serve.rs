@@ -13,9 +13,10 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
+use faramesh_core::checkpoint::PublicKey;
 use faramesh_proto::frame::{self, Broken, PREFIX_BYTES, SIGNER_BYTES_MAX};
 use faramesh_proto::v1::{
-    SignerHead, SignerRefusal, SignerReply, SignerRequest, signer_reply, signer_request,
+    EpochKey, SignerHead, SignerRefusal, SignerReply, SignerRequest, signer_reply, signer_request,
 };
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -24,7 +25,7 @@ use rustix::net::sockopt;
 
 use crate::log::{Log, Refusal};
 use crate::notify::Notify;
-use crate::store::{self, Store};
+use crate::store::{self, Keep, Store};
 
 /// The design allows a second; the rest is for the disk.
 const PERSIST_AFTER: Duration = Duration::from_millis(800);
@@ -154,10 +155,14 @@ impl Service {
                 && let Some(open) = &mut connection
             {
                 let before = self.log.head().size;
-                if let Err(why) = self.converse(open) {
-                    tracing::info!("connection closed: {why}");
-                    self.log.drop_unconfirmed();
-                    connection = None;
+                match self.converse(open) {
+                    Ok(()) => {}
+                    Err(Ended::Connection(why)) => {
+                        tracing::info!("connection closed: {why}");
+                        self.log.drop_unconfirmed();
+                        connection = None;
+                    }
+                    Err(Ended::Store(error)) => return Err(error.into()),
                 }
                 if self.log.head().size > before && unpersisted.is_none() {
                     unpersisted = Some(Unpersisted {
@@ -254,20 +259,42 @@ impl Service {
     }
 
     /// Reads what is there and answers every whole message. An error closes the connection.
-    fn converse(&mut self, open: &mut Connection) -> Result<(), Broken> {
+    fn converse(&mut self, open: &mut Connection) -> Result<(), Ended> {
         let closed = open.read()?;
         while let Some(request) = open.next_message()? {
-            let reply = answer(&mut self.log, request);
+            let reply = answer(&mut self.log, &self.store, request)?;
             let bytes = frame::encode(&reply, SIGNER_BYTES_MAX)?;
             // Answers are small; where the socket's buffer is full of them the peer does not read.
             open.stream.write_all(&bytes).map_err(Broken::Io)?;
         }
-        if closed { Err(Broken::Closed) } else { Ok(()) }
+        if closed {
+            Err(Broken::Closed.into())
+        } else {
+            Ok(())
+        }
     }
 }
 
+/// Why a conversation ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    /// The next connection may do better.
+    #[error(transparent)]
+    Connection(#[from] Broken),
+    /// The process ends: what is on disk decides.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
 /// The answer to one request: all of the protocol that is not the socket's.
-pub fn answer(log: &mut Log, request: SignerRequest) -> SignerReply {
+///
+/// # Errors
+/// Where a key or a head could not be put on disk, or erased from it. Whoever asked gets no answer, and the process ends.
+pub fn answer(
+    log: &mut Log,
+    store: &dyn Keep,
+    request: SignerRequest,
+) -> Result<SignerReply, store::Error> {
     use signer_request::Kind;
     let answer = match request.kind {
         Some(Kind::Hello(_)) => Ok(head_reply(log)),
@@ -278,19 +305,55 @@ pub fn answer(log: &mut Log, request: SignerRequest) -> SignerReply {
         Some(Kind::Adopt(adopt)) => log
             .adopt(&adopt.note, adopt.from_size, &adopt.leaf_hashes)
             .map(|()| head_reply(log)),
+        Some(Kind::NextEpoch(_)) => Ok(next_epoch(log, store)?),
+        Some(Kind::SwitchEpoch(switch)) => {
+            match log.switch_epoch(switch.number, &switch.public_key) {
+                Ok(ended) => {
+                    // Persisted first: a crash before it leaves the old epoch with both keys, one after it the new epoch
+                    // with a key too many, which the next start erases.
+                    store.persist(log)?;
+                    store.erase(ended)?;
+                    tracing::info!(epoch = switch.number, "switched; the key before is erased");
+                    Ok(head_reply(log))
+                }
+                Err(refusal) => Err(refusal),
+            }
+        }
         None => Err(Refusal::Empty),
     };
     let kind = answer.unwrap_or_else(|refusal| refuse(&refusal));
-    SignerReply { kind: Some(kind) }
+    Ok(SignerReply { kind: Some(kind) })
+}
+
+/// The next key is on disk before anybody learns of it, so that no record names a key that a crash could lose.
+fn next_epoch(log: &mut Log, store: &dyn Keep) -> Result<signer_reply::Kind, store::Error> {
+    if log.next_epoch().is_none() {
+        let next = store.make_next(log)?;
+        next.lock_in_memory();
+        log.hold_next(next);
+    }
+    let (current, key) = log.epoch();
+    let next = log.next_epoch().unwrap_or(key);
+    Ok(signer_reply::Kind::EpochKey(epoch_key(
+        current.saturating_add(1),
+        next,
+    )))
+}
+
+fn epoch_key(number: u64, key: &PublicKey) -> EpochKey {
+    let public_key = key.as_bytes().to_vec();
+    EpochKey { number, public_key }
 }
 
 fn head_reply(log: &Log) -> signer_reply::Kind {
     let head = log.head();
+    let (number, key) = log.epoch();
     signer_reply::Kind::Head(SignerHead {
         size: head.size,
         root: head.root.to_vec(),
         origin: log.public().name().to_string(),
         public_key: log.public().as_bytes().to_vec(),
+        epoch: Some(epoch_key(number, key)),
     })
 }
 

@@ -16,12 +16,13 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use ed25519_dalek::{Signer as _, SigningKey};
-use faramesh_core::checkpoint::{Checkpoint, PublicKey};
+use faramesh_core::checkpoint::{Checkpoint, EpochKeys, KeyName, LogKey, PublicKey};
+use faramesh_core::record::Epoch;
 use faramesh_core::tree::{Frontier, Head};
 use faramesh_proto::frame::{self, Broken, SIGNER_BYTES_MAX};
 use faramesh_proto::v1::{
-    Adopt, Advance, Durable, SignerHead, SignerHello, SignerReply, SignerRequest, signer_reply,
-    signer_request,
+    Adopt, Advance, Durable, EpochKey, NextEpoch, SignerHead, SignerHello, SignerReply,
+    SignerRequest, SwitchEpoch, signer_reply, signer_request,
 };
 use signer_request::Kind;
 
@@ -50,7 +51,7 @@ impl World {
     }
 
     /// With a key.
-    fn ready() -> (Self, PublicKey) {
+    fn ready() -> (Self, LogKey) {
         let world = World::new();
         let key = world.init();
         (world, key)
@@ -70,10 +71,10 @@ impl World {
             .unwrap()
     }
 
-    fn init(&self) -> PublicKey {
+    fn init(&self) -> LogKey {
         let output = self.init_output();
         assert!(output.status.success(), "{output:?}");
-        PublicKey::parse_vkey(&String::from_utf8(output.stdout).unwrap()).unwrap()
+        LogKey::parse(&String::from_utf8(output.stdout).unwrap()).unwrap()
     }
 
     fn command(&self, peer_uid: u32) -> Command {
@@ -117,6 +118,19 @@ impl World {
 
     fn head_file(&self) -> String {
         fs::read_to_string(self.state().join("head")).unwrap()
+    }
+
+    fn persisted_epoch(&self) -> String {
+        self.head_file().lines().nth(3).unwrap().to_owned()
+    }
+
+    /// Key files of epochs, sorted.
+    fn epoch_files(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.state()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.filter(|name| name.starts_with("epoch-")).collect();
+        names.sort();
+        names
     }
 
     fn persisted_size(&self) -> u64 {
@@ -203,6 +217,13 @@ impl Daemon {
         }
     }
 
+    fn next_epoch(&mut self) -> EpochKey {
+        match self.ask(Kind::NextEpoch(NextEpoch {})).unwrap() {
+            signer_reply::Kind::EpochKey(key) => key,
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn durable(&mut self, size: u64) -> SignerHead {
         self.head(Kind::Durable(Durable { size }))
     }
@@ -213,6 +234,22 @@ impl Daemon {
             other => panic!("{other:?}"),
         }
     }
+}
+
+fn switch_to(key: &EpochKey) -> Kind {
+    Kind::SwitchEpoch(SwitchEpoch {
+        number: key.number,
+        public_key: key.public_key.clone(),
+    })
+}
+
+/// What a note is due to be signed by from that epoch on.
+fn keys_of(pinned: &LogKey, epoch: &EpochKey) -> EpochKeys {
+    let name = KeyName::epoch(pinned.name(), epoch.number).unwrap();
+    let bytes: [u8; 32] = epoch.public_key.clone().try_into().unwrap();
+    let key = PublicKey::new(name, &bytes).unwrap().vkey();
+    let number = epoch.number;
+    EpochKeys::after(pinned, Some(&Epoch { number, key })).unwrap()
 }
 
 fn leaves(from: u64, count: u8) -> Vec<u8> {
@@ -237,10 +274,15 @@ fn a_batch_is_signed_confirmed_and_persisted_and_the_next_start_knows_it() {
     let mut daemon = world.connect();
     let head = daemon.hello();
     assert_eq!((head.size, head.origin.as_str()), (0, key.name().as_str()));
-    assert_eq!(head.public_key, key.as_bytes());
+    assert_eq!(head.public_key, key.origin().as_bytes());
+    let epoch = head.epoch.unwrap();
+    assert_eq!(
+        (epoch.number, epoch.public_key.as_slice()),
+        (1, key.genesis().as_bytes().as_slice())
+    );
     let note = daemon.advance(0, 3);
     assert_eq!(
-        key.open::<Checkpoint>(note.as_bytes()).unwrap().head,
+        EpochKeys::begin(&key).open(note.as_bytes()).unwrap().head,
         head_of(3)
     );
     assert_eq!(daemon.durable(3).size, 3);
@@ -319,7 +361,7 @@ fn an_unconfirmed_head_goes_with_its_connection_and_comes_back_by_its_own_note()
 }
 
 /// A note in the signer's name by another key.
-fn forge(key: &PublicKey, head: Head) -> String {
+fn forge(key: &LogKey, head: Head) -> String {
     let forger = SigningKey::from_bytes(&[6; 32]);
     let other = PublicKey::new(key.name().clone(), forger.verifying_key().as_bytes()).unwrap();
     let checkpoint = Checkpoint {
@@ -427,7 +469,7 @@ fn a_damaged_state_is_refused_with_65_and_what_to_do() {
     }
     let good = world.head_file();
     let path = world.state().join("head");
-    for bit in (0..good.len() * 8).step_by(13) {
+    for bit in (0..good.len() * 8).step_by(41) {
         let mut bad = good.clone().into_bytes();
         bad[bit / 8] ^= 1 << (bit % 8);
         fs::write(&path, &bad).unwrap();
@@ -458,22 +500,185 @@ fn init_makes_a_private_key_once_and_an_interrupted_init_is_finished() {
     assert_eq!(world.exits().0, Some(69), "no state yet");
     let key = world.init();
     assert_eq!(world.init(), key);
-    for (name, mode) in [("", 0o700), ("log.key", 0o600), ("head", 0o600)] {
+    for (name, mode) in [
+        ("", 0o700),
+        ("log.key", 0o600),
+        ("epoch-1.key", 0o600),
+        ("head", 0o600),
+    ] {
         assert_eq!(
             fs::metadata(world.state().join(name)).unwrap().mode() & 0o7777,
             mode,
             "{name}"
         );
     }
-    fs::remove_file(world.state().join("log.key")).unwrap();
+    // What is written last is missing: nothing was signed under what is there.
+    fs::remove_file(world.state().join("log.pub")).unwrap();
     assert_eq!(world.exits().0, Some(78));
     assert_ne!(world.init(), key);
 }
 
 #[test]
+fn a_state_without_epochs_is_refused_and_left_as_it_is() {
+    let world = World::new();
+    fs::create_dir(world.state()).unwrap();
+    fs::set_permissions(world.state(), fs::Permissions::from_mode(0o700)).unwrap();
+    let head = "faramesh signer head v1\nfaramesh/shop/00000000\n0\n\n";
+    fs::write(world.state().join("head"), head).unwrap();
+    fs::write(world.state().join("log.key"), [7; 32]).unwrap();
+    let (code, message) = world.exits();
+    assert_eq!(code, Some(78), "{message}");
+    assert!(message.contains("init anew"), "{message}");
+    assert_eq!(world.init_output().status.code(), Some(78));
+    assert_eq!(fs::read(world.state().join("log.key")).unwrap(), [7; 32]);
+}
+
+#[test]
+fn an_epoch_begins_with_the_key_that_was_asked_for_and_the_one_before_is_erased() {
+    let (world, pinned) = World::ready();
+    let running = world.start();
+    let mut daemon = world.connect();
+    let old = daemon.advance(0, 3);
+    let next = daemon.next_epoch();
+    assert_eq!(next.number, 2);
+    assert_eq!(daemon.next_epoch(), next, "asked again, it is the same");
+    assert_eq!(world.epoch_files(), ["epoch-1.key", "epoch-2.key"]);
+    assert!(
+        daemon
+            .refusal(switch_to(&next))
+            .contains("not yet confirmed")
+    );
+    daemon.durable(3);
+    for (number, why) in [(1, "epoch 1 is"), (3, "epoch 1 is"), (2, "not the one")] {
+        let wrong = EpochKey {
+            number,
+            public_key: vec![1; 32],
+        };
+        let said = daemon.refusal(switch_to(&wrong));
+        assert!(said.contains(why), "{said}");
+    }
+    let head = daemon.head(switch_to(&next));
+    assert_eq!((head.size, head.epoch.as_ref()), (3, Some(&next)));
+    assert_eq!(world.epoch_files(), ["epoch-2.key"]);
+    assert_eq!(
+        (world.persisted_size(), world.persisted_epoch().as_str()),
+        (3, "epoch 2")
+    );
+    assert!(daemon.refusal(switch_to(&next)).contains("epoch 2 is"));
+    let new = daemon.advance(3, 1);
+    let (before, after) = (EpochKeys::begin(&pinned), keys_of(&pinned, &next));
+    assert_eq!(before.open(old.as_bytes()).unwrap().epoch(), 1);
+    assert_eq!(after.open(new.as_bytes()).unwrap().epoch(), 2);
+    assert!(before.open(new.as_bytes()).is_err());
+    drop(running);
+    let _again = world.start();
+    assert_eq!(world.connect().hello().epoch, Some(next));
+    assert_eq!(world.init(), pinned, "what is pinned never changes");
+}
+
+#[test]
+fn a_signer_killed_at_any_step_of_a_switch_goes_on_from_what_is_on_its_disk() {
+    let (world, pinned) = World::ready();
+    let running = world.start();
+    let mut daemon = world.connect();
+    daemon.advance(0, 3);
+    daemon.durable(3);
+    world.wait_until_persisted(3);
+    let next = daemon.next_epoch();
+    drop(running);
+    let first_key = fs::read(world.state().join("epoch-1.key")).unwrap();
+
+    // Killed while the next key was being written: its name has nothing yet, and another key is made.
+    fs::rename(
+        world.state().join("epoch-2.key"),
+        world.state().join("epoch-2.key.new"),
+    )
+    .unwrap();
+    let running = world.start();
+    let mut daemon = world.connect();
+    assert_eq!(daemon.hello().epoch.unwrap().number, 1);
+    assert_eq!(world.epoch_files(), ["epoch-1.key"]);
+    let next_after = daemon.next_epoch();
+    assert_ne!(next_after, next);
+    drop(running);
+
+    // Killed after the key was made: it is still the same, and the epoch has not begun.
+    let running = world.start();
+    let mut daemon = world.connect();
+    assert_eq!(daemon.hello().epoch.unwrap().number, 1);
+    assert_eq!(daemon.next_epoch(), next_after);
+    drop(running);
+
+    // Killed before the switch was persisted: the daemon says it again, by what its journal says.
+    let running = world.start();
+    let mut daemon = world.connect();
+    daemon.head(switch_to(&next_after));
+    drop(running);
+
+    // Killed between the persisted head and the erasing: the start erases.
+    fs::write(world.state().join("epoch-1.key"), &first_key).unwrap();
+    fs::set_permissions(
+        world.state().join("epoch-1.key"),
+        fs::Permissions::from_mode(0o600),
+    )
+    .unwrap();
+    let _running = world.start();
+    let mut daemon = world.connect();
+    let head = daemon.hello();
+    assert_eq!((head.size, head.epoch), (3, Some(next_after.clone())));
+    assert_eq!(world.epoch_files(), ["epoch-2.key"]);
+    let note = daemon.advance(3, 1);
+    keys_of(&pinned, &next_after).open(note.as_bytes()).unwrap();
+}
+
+#[test]
+fn a_signer_killed_by_signal_in_the_middle_of_switches_starts_again_each_time() {
+    let (world, _) = World::ready();
+    let mut size = 0;
+    for round in 0..12u64 {
+        let mut running = world.start();
+        let mut daemon = world.connect();
+        let head = daemon.hello();
+        assert!(head.size <= size && head.size + 2 > size, "{head:?} {size}");
+        let epoch = head.epoch.unwrap().number;
+        size = head.size;
+        daemon.advance(size, 1);
+        daemon.durable(size + 1);
+        size += 1;
+        let next = daemon.next_epoch();
+        assert_eq!(next.number, epoch + 1);
+        // The answer is not waited for: the kill comes anywhere in the switch.
+        let request = SignerRequest {
+            kind: Some(switch_to(&next)),
+        };
+        frame::write(&mut daemon.0, &request, SIGNER_BYTES_MAX).unwrap();
+        for _ in 0..round * 40 {
+            std::thread::yield_now();
+        }
+        running.child.kill().unwrap();
+        running.child.wait().unwrap();
+        let files = world.epoch_files();
+        assert!(!files.is_empty() && files.len() <= 2, "{files:?}");
+    }
+}
+
+#[test]
+fn a_key_of_an_epoch_that_is_missing_or_too_far_is_damage() {
+    let (world, _) = World::ready();
+    let at = |name: &str| world.state().join(name);
+    fs::copy(at("epoch-1.key"), at("epoch-3.key")).unwrap();
+    assert_eq!(world.exits().0, Some(65));
+    fs::remove_file(at("epoch-3.key")).unwrap();
+    fs::copy(at("log.key"), at("epoch-1.key")).unwrap();
+    assert_eq!(world.exits().0, Some(65), "not the key that is pinned");
+    fs::remove_file(at("epoch-1.key")).unwrap();
+    assert_eq!(world.exits().0, Some(65));
+}
+
+#[test]
 fn a_state_that_others_can_open_is_refused_with_77() {
     let (world, _) = World::ready();
-    for name in ["", "log.key"] {
+    for name in ["", "log.key", "epoch-1.key"] {
         let path = world.state().join(name);
         let before = fs::metadata(&path).unwrap().permissions();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o750)).unwrap();

@@ -12,12 +12,12 @@
 use std::ops::Range;
 
 use ed25519_dalek::{Signer as _, SigningKey};
-use faramesh_core::checkpoint::{Checkpoint, KeyName, PublicKey};
+use faramesh_core::checkpoint::{self, Checkpoint, KeyName, LogKey, PublicKey};
 use faramesh_core::decision::{Code, Decision, Effect, Input, Resolution};
 use faramesh_core::frame::{self, Frame, Frames, Item, StoredRecord};
 use faramesh_core::record::{
-    self, Activation, Body, DecisionRecord, Door, Encoded, Header, Outcome, RunMode, SessionStart,
-    Start, Time,
+    self, Activation, Body, DecisionRecord, Door, Encoded, Epoch, Header, LogEvent, Outcome,
+    RunMode, SessionStart, Start, Time,
 };
 use faramesh_core::recover::{Position, Segment};
 use faramesh_core::tree::{self, Frontier, Hash, Head};
@@ -28,6 +28,12 @@ pub(crate) const SLACK: usize = 300;
 pub(crate) struct Journal {
     pub(crate) key: SigningKey,
     pub(crate) public: PublicKey,
+    /// What is pinned of it.
+    pub(crate) pinned: LogKey,
+    /// The epoch whose key signs the next note.
+    pub(crate) epoch: u64,
+    /// A record since the last note begins the next one.
+    pub(crate) epoch_begins: bool,
     pub(crate) frontier: Frontier,
     pub(crate) prev: Hash,
     pub(crate) segments: Vec<(u64, Vec<u8>)>,
@@ -43,6 +49,16 @@ pub(crate) struct Journal {
 
 pub(crate) const POLICY: Hash = [2; 32];
 
+/// The key of an epoch of this origin.
+pub(crate) fn epoch_key(origin: &PublicKey, number: u64) -> (SigningKey, PublicKey) {
+    let mut seed = *origin.as_bytes();
+    seed[0] ^= u8::try_from(number).unwrap();
+    let secret = SigningKey::from_bytes(&seed);
+    let name = KeyName::epoch(origin.name(), number).unwrap();
+    let public = PublicKey::new(name, secret.verifying_key().as_bytes()).unwrap();
+    (secret, public)
+}
+
 impl Journal {
     pub(crate) fn new() -> Self {
         Journal::with_key(1)
@@ -52,8 +68,12 @@ impl Journal {
         let key = SigningKey::from_bytes(&[seed; 32]);
         let bytes = key.verifying_key().to_bytes();
         let public = PublicKey::new(KeyName::origin("shop", &bytes).unwrap(), &bytes).unwrap();
+        let genesis = epoch_key(&public, 1).1;
         Journal {
             key,
+            pinned: LogKey::new(public.clone(), genesis).unwrap(),
+            epoch: 1,
+            epoch_begins: false,
             public,
             frontier: Frontier::new(),
             prev: [0; 32],
@@ -128,9 +148,22 @@ impl Journal {
             origin: self.public.name().clone(),
             head,
         };
-        self.public
-            .seal(&checkpoint, |text| self.key.sign(text).to_bytes())
-            .unwrap()
+        let (secret, public) = epoch_key(&self.public, self.epoch);
+        checkpoint::compose(
+            &checkpoint,
+            &[
+                (&self.public, &|text| self.key.sign(text).to_bytes()),
+                (&public, &|text| secret.sign(text).to_bytes()),
+            ],
+        )
+    }
+
+    /// Adds the record that begins the next epoch: behind the next note its key signs.
+    pub(crate) fn begin_epoch(&mut self) -> &mut Self {
+        let number = self.epoch + 1;
+        let key = epoch_key(&self.public, number).1.vkey();
+        self.epoch_begins = true;
+        self.add(&Body::Log(LogEvent::Epoch(Epoch { number, key })))
     }
 
     pub(crate) fn note(&mut self) -> &mut Self {
@@ -141,6 +174,9 @@ impl Journal {
         let begin = bytes.len();
         frame::write_note(bytes, &note).unwrap();
         self.notes.push((index, begin..bytes.len(), head));
+        if std::mem::take(&mut self.epoch_begins) {
+            self.epoch += 1;
+        }
         self
     }
 

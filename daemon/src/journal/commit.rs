@@ -8,7 +8,12 @@
 //!    adopts at the next start: records of calls that nobody was answered, which is allowed;
 //! 4. one fdatasync: from here the batch is in the journal for good;
 //! 5. the answers leave;
-//! 6. the signer is told `durable`; if it never hears it, it adopts the note at the next start.
+//! 6. the signer is told `durable`; if it never hears it, it adopts the note at the next start;
+//! 7. where one of the batch's records begins an epoch, the signer is told to switch: it erases the key that signed this
+//!    batch. If it never hears it, it is told at the next start, by what the journal says.
+//!
+//! So exactly the notes behind the one that covers the `epoch` record are by the new key: the next `Advance` comes after 7,
+//! and [`EpochKeys`] checks every note with the keys that the records before it say.
 //!
 //! At most one head is unconfirmed: step 1 of the next batch comes after step 6, on one connection, in order.
 //! After a [`Fatal`] nothing is released, now or later: the open batch's answers are kept until the process ends.
@@ -16,19 +21,21 @@
 
 use super::handoff::{Batch, Before, Handoff, Taken, Waiter};
 use super::segment::{Disk, SegmentFile};
-use super::signer_client::{SignerClient, SignerFault};
+use super::signer_client::{EpochKey, SignerClient, SignerFault};
 use super::snapshots;
 use crate::attest::Heads;
 use crate::engine::{Answer, Refusal};
 use crate::upkeep::Board;
-use faramesh_core::checkpoint::{Checkpoint, PublicKey, Statement};
+use faramesh_core::checkpoint::{Checkpoint, EpochKeys, KeyName, PublicKey, Statement};
 use faramesh_core::decision::{Code, Effect, Resolution};
 use faramesh_core::frame;
+use faramesh_core::record::Epoch;
 use faramesh_core::state::{Point, SealedSegment, Snapshot};
 use faramesh_core::tree::{self, Frontier, Head};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// How often an idle journal looks whether its signer is still there.
 const IDLE_LOOK: Duration = Duration::from_millis(500);
@@ -185,8 +192,8 @@ pub(crate) struct Committer {
     /// Every segment up to the one that is written, in order.
     pub(crate) segments: Vec<SealedSegment>,
     pub(crate) signer: SignerClient,
-    /// The journal's origin key: each note must be by it.
-    pub(crate) key: PublicKey,
+    /// The keys that each note must be by: they follow the records.
+    pub(crate) keys: EpochKeys,
     /// Told when a segment is sealed, and of the snapshot that can be written then.
     pub(crate) upkeep: Arc<Board>,
     /// What witnesses may have cosigned is held against these.
@@ -204,6 +211,7 @@ impl Committer {
     pub(crate) fn step(&mut self, patience: Duration) -> bool {
         let done = match self.handoff.take(patience) {
             Taken::Batch(batch) => self.commit(batch),
+            Taken::NextEpoch(asking) => self.next_epoch(asking),
             Taken::Idle if self.signer.is_gone() => {
                 Err(SignerFault::Gone("it closed the connection".into()).into())
             }
@@ -240,7 +248,33 @@ impl Committer {
         self.handoff.durable(size, surplus, frames);
         Self::release(batch.waiters, &signed);
         self.signer.tell_durable(size)?;
-        self.check_signature(&signed.note)
+        let before = self.keys.number();
+        self.check_signature(&signed.note)?;
+        self.switch_epoch(before)
+    }
+
+    /// Where an epoch began behind the batch's note, the signer follows before it is asked for another.
+    fn switch_epoch(&mut self, before: u64) -> Result<(), Fatal> {
+        if self.keys.number() == before {
+            return Ok(());
+        }
+        let key = EpochKey {
+            number: self.keys.number(),
+            public_key: *self.keys.current().as_bytes(),
+        };
+        Ok(self.signer.switch_epoch(&key)?)
+    }
+
+    /// Asks the signer which epoch comes next. Until the record of one is pushed, it is always the same.
+    fn next_epoch(&mut self, asking: oneshot::Sender<Epoch>) -> Result<(), Fatal> {
+        let EpochKey { number, public_key } = self.signer.next_epoch()?;
+        let key = KeyName::epoch(self.keys.origin().name(), number)
+            .and_then(|name| PublicKey::new(name, &public_key))
+            .map_err(|error| nonsense(format!("an epoch's key that is none: {error}")))?
+            .vkey();
+        // Whoever asked may have gone; the key waits for the next one who does.
+        drop(asking.send(Epoch { number, key }));
+        Ok(())
     }
 
     fn make_durable(&mut self, batch: &mut Batch) -> Result<Signed, Fatal> {
@@ -250,6 +284,11 @@ impl Committer {
                 "batch {first} after head {}",
                 self.frontier.size()
             )));
+        }
+        for epoch in &batch.epochs {
+            self.keys
+                .announce(epoch)
+                .map_err(|error| Fatal::Inconsistent(error.to_string()))?;
         }
         let due = match batch.rotates {
             true => self.rotate(first, batch.before.take())?,
@@ -313,7 +352,7 @@ impl Committer {
                 state,
                 last,
             };
-            snapshots::of(self.key.name().as_str(), point, &self.segments)
+            snapshots::of(self.keys.origin().name().as_str(), point, &self.segments)
         });
         self.segments.push(name);
         Ok(due)
@@ -323,7 +362,7 @@ impl Committer {
     /// refused before anything of it is durable.
     fn check_text(&self, note: &str, tree: &tree::Batch) -> Result<(), Fatal> {
         let ours = Checkpoint {
-            origin: self.key.name().clone(),
+            origin: self.keys.origin().name().clone(),
             head: Head {
                 size: tree.frontier().size(),
                 root: tree.root(),
@@ -338,10 +377,10 @@ impl Committer {
         }
     }
 
-    /// Checking a signature costs a tenth of a lone call, so it is done when the answers have left and before the next
+    /// Checking the signatures costs a tenth of a lone call, so it is done when the answers have left and before the next
     /// batch: a signer whose signatures went bad is found after one batch, whose records are durable and chained.
-    fn check_signature(&self, note: &str) -> Result<(), Fatal> {
-        match self.key.open::<Checkpoint>(note.as_bytes()) {
+    fn check_signature(&mut self, note: &str) -> Result<(), Fatal> {
+        match self.keys.note(note.as_bytes()) {
             Ok(_) => Ok(()),
             Err(error) => Err(nonsense(format!("a note that does not verify: {error}"))),
         }

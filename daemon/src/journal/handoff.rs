@@ -13,7 +13,7 @@ use super::commit::{Decided, Fatal};
 use super::segment::Disk;
 use crate::engine::{Answer, Refusal};
 use faramesh_core::frame;
-use faramesh_core::record::{Encoded, Time};
+use faramesh_core::record::{Encoded, Epoch, Time};
 use faramesh_core::state::State;
 use faramesh_core::tree::Hash;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -67,6 +67,8 @@ pub(crate) struct Draft {
     pub(crate) encoded: Encoded,
     pub(crate) leaf: Hash,
     pub(crate) decided: Option<Box<Decided>>,
+    /// What the record is, where it begins an epoch: the journal switches the signer behind it.
+    pub(crate) epoch: Option<Epoch>,
     /// Nobody waits for the daemon's own records.
     pub(crate) answer: Option<oneshot::Sender<Answer>>,
 }
@@ -98,6 +100,8 @@ pub(crate) struct Batch {
     pub(crate) frames: Vec<u8>,
     pub(crate) leaves: Vec<Hash>,
     pub(crate) waiters: Vec<Waiter>,
+    /// Epochs that its records begin: one at most, or the journal stops.
+    pub(crate) epochs: Vec<Epoch>,
     /// It begins a segment.
     pub(crate) rotates: bool,
     /// Where it does: what the records before it come to, but for their tree, which the journal has.
@@ -116,6 +120,8 @@ pub(crate) struct Before {
 /// What the journal thread finds.
 pub(crate) enum Taken {
     Batch(Batch),
+    /// Somebody wants to know the next epoch's key.
+    NextEpoch(oneshot::Sender<Epoch>),
     Idle,
     Closing,
 }
@@ -137,6 +143,8 @@ struct Open {
     next: Next,
     /// Since when the journal has been at a batch.
     committing_since: Option<Instant>,
+    /// Who wants to know the next epoch's key.
+    asking: Vec<oneshot::Sender<Epoch>>,
     closing: bool,
     stopped: bool,
     /// Records that are durable.
@@ -168,6 +176,7 @@ impl Handoff {
                 space_left,
                 next: Next::Wanted,
                 committing_since: None,
+                asking: Vec::new(),
                 closing: false,
                 stopped: false,
                 size,
@@ -197,6 +206,18 @@ impl Handoff {
             length,
             rotates,
         })
+    }
+
+    /// Asks the signer, through the journal, for the next epoch: number and key line. Nothing comes where the journal ends.
+    pub(crate) fn next_epoch(&self) -> oneshot::Receiver<Epoch> {
+        let (asking, answer) = oneshot::channel();
+        let mut open = self.lock();
+        if !open.stopped && !open.closing {
+            open.asking.push(asking);
+        }
+        drop(open);
+        self.filled.notify_one();
+        answer
     }
 
     /// Journal: the segment that was prepared has its name; only now may another be prepared.
@@ -241,16 +262,19 @@ impl Handoff {
         self.wanted.notify_one();
     }
 
-    /// Journal: the whole open batch, as soon as there is one, or `Idle` after `patience`.
+    /// Journal: a question about the next epoch; the whole open batch, as soon as there is one; or `Idle` after `patience`.
     pub(crate) fn take(&self, patience: Duration) -> Taken {
         let mut open = self.lock();
         open.committing_since = None;
-        if open.batch.leaves.is_empty() && !open.closing {
+        if open.batch.leaves.is_empty() && open.asking.is_empty() && !open.closing {
             open = self
                 .filled
                 .wait_timeout(open, patience)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
+        }
+        if let Some(asking) = open.asking.pop() {
+            return Taken::NextEpoch(asking);
         }
         if open.batch.leaves.is_empty() {
             return if open.closing {
@@ -298,6 +322,7 @@ impl Handoff {
         open.stopped = true;
         let waiters = std::mem::take(&mut open.batch.waiters);
         open.kept.extend(waiters);
+        open.asking.clear();
         drop(open);
         self.durable.send_replace(Durable::Fatal(Arc::new(fatal)));
         self.taken.notify_one();
@@ -306,7 +331,10 @@ impl Handoff {
 
     /// Journal: it ended as asked.
     pub(crate) fn closed(&self) {
-        self.lock().stopped = true;
+        let mut open = self.lock();
+        open.stopped = true;
+        open.asking.clear();
+        drop(open);
         self.durable.send_modify(|durable| {
             if let Durable::Size(size) = *durable {
                 *durable = Durable::Closed(size);
@@ -389,7 +417,7 @@ impl Reserved<'_> {
     }
 
     /// Pushes the record that the room was asked for; `before` goes with one that begins a segment.
-    pub(crate) fn push(mut self, draft: Draft, before: Option<Box<Before>>) {
+    pub(crate) fn push(mut self, mut draft: Draft, before: Option<Box<Before>>) {
         let Open { batch, .. } = &mut *self.open;
         let begins = batch.leaves.is_empty();
         if frame::write_record(&mut batch.frames, &draft.encoded).is_err() {
@@ -403,6 +431,7 @@ impl Reserved<'_> {
             batch.before = before;
         }
         batch.leaves.push(draft.leaf);
+        batch.epochs.extend(draft.epoch.take());
         batch.waiters.extend(draft.into_waiter());
         let segment_bytes = self.handoff.segment_bytes;
         self.open

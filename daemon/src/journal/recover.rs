@@ -15,9 +15,9 @@
 
 use super::segment::{self, Disk, SegmentFile};
 use super::settle::settle;
-use super::signer_client::{SignerClient, SignerFault, SignerHead};
+use super::signer_client::{EpochKey, SignerClient, SignerFault, SignerHead};
 use super::snapshots;
-use faramesh_core::checkpoint::PublicKey;
+use faramesh_core::checkpoint::{EpochKeys, LogKey};
 use faramesh_core::frame;
 use faramesh_core::recover::{Halt, Recovery, Segment, Walk};
 use faramesh_core::state::{Point, SealedSegment, Snapshot};
@@ -61,6 +61,17 @@ pub enum NotRecovered {
         /// What is pinned.
         pinned: String,
     },
+    /// The signer signs with the key of another epoch than the journal is in.
+    #[error(
+        "the journal is in epoch {journal} and the signer in epoch {signer}, or with another key of it: \
+         their states are not of one time; restore the one that is older"
+    )]
+    AnotherEpoch {
+        /// By the journal's last `epoch` record.
+        journal: u64,
+        /// By its own word.
+        signer: u64,
+    },
     /// The journal's bytes do not allow it.
     #[error("{0}")]
     Halt(#[from] Halt),
@@ -96,6 +107,7 @@ impl NotRecovered {
             | NotRecovered::Signer(SignerFault::Gone(_)) => 69,
             NotRecovered::AnotherSigner { .. } => 78,
             NotRecovered::Signer(_)
+            | NotRecovered::AnotherEpoch { .. }
             | NotRecovered::Halt(_)
             | NotRecovered::Segment { .. }
             | NotRecovered::NoBeginning { .. } => 65,
@@ -171,6 +183,8 @@ pub struct Recovered {
     pub bad_snapshots: Vec<u64>,
     /// What an operator should know, one sentence each.
     pub warnings: Vec<String>,
+    /// The keys that are due at the end of the journal; the signer has them.
+    pub keys: EpochKeys,
     /// The conversation, past its hello.
     pub signer: SignerClient,
 }
@@ -183,14 +197,14 @@ pub fn recover(
     dir: &Path,
     disk: &dyn Disk,
     segment_bytes: u64,
-    key: &PublicKey,
+    key: &LogKey,
     mut signer: SignerClient,
 ) -> Result<Recovered, NotRecovered> {
-    let head = signer.hello()?;
-    check_signer(&head, key)?;
+    let greeting = signer.hello()?;
+    check_signer(&greeting, key)?;
     let head = Head {
-        size: head.size,
-        root: head.root,
+        size: greeting.size,
+        root: greeting.root,
     };
     let files = list(dir)?;
     let Judged {
@@ -210,6 +224,7 @@ pub fn recover(
         }
         signer.adopt(adopt.note, adopt.from_size, &adopt.leaf_hashes)?;
     }
+    settle_epoch(&mut signer, greeting.epoch, &recovery.keys)?;
     cut(dir, disk, walked, &recovery)?;
     let (first, offset) = place(dir, walked, &recovery)?;
     let size = recovery.point.frontier.size();
@@ -239,14 +254,39 @@ pub fn recover(
         segments,
         cut_bytes: recovery.cut_bytes,
         point: recovery.point,
+        keys: recovery.keys,
         bad_snapshots,
         warnings,
         signer,
     })
 }
 
-fn check_signer(head: &SignerHead, key: &PublicKey) -> Result<(), NotRecovered> {
-    if head.origin == key.name().as_str() && head.public_key == *key.as_bytes() {
+/// The journal decides which epoch it is: a signer that was ended between the record and the switch is told now. It has no
+/// unconfirmed head, and everything that the journal keeps is its confirmed one.
+fn settle_epoch(
+    signer: &mut SignerClient,
+    theirs: EpochKey,
+    ours: &EpochKeys,
+) -> Result<(), NotRecovered> {
+    let due = EpochKey {
+        number: ours.number(),
+        public_key: *ours.current().as_bytes(),
+    };
+    if theirs == due {
+        return Ok(());
+    }
+    if theirs.number.checked_add(1) == Some(due.number) {
+        signer.switch_epoch(&due)?;
+        return Ok(());
+    }
+    Err(NotRecovered::AnotherEpoch {
+        journal: due.number,
+        signer: theirs.number,
+    })
+}
+
+fn check_signer(head: &SignerHead, key: &LogKey) -> Result<(), NotRecovered> {
+    if head.origin == key.name().as_str() && head.public_key == *key.origin().as_bytes() {
         return Ok(());
     }
     Err(NotRecovered::AnotherSigner {
@@ -295,7 +335,7 @@ fn judge<'f>(
     dir: &Path,
     files: &'f [SegmentName],
     head: &Head,
-    key: &PublicKey,
+    key: &LogKey,
 ) -> Result<Judged<'f>, NotRecovered> {
     let mut warnings = Vec::new();
     let mut bad_snapshots = Vec::new();
@@ -351,7 +391,7 @@ fn judge<'f>(
 
 /// The next segment, which is in memory for so long only.
 fn walk_over(
-    walk: &mut Walk<'_>,
+    walk: &mut Walk,
     dir: &Path,
     file: &SegmentName,
 ) -> Result<Result<(), Halt>, NotRecovered> {
@@ -384,7 +424,7 @@ fn from_snapshot<'f>(
     files: &'f [SegmentName],
     size: u64,
     head: &Head,
-    key: &PublicKey,
+    key: &LogKey,
 ) -> Result<(&'f [SegmentName], Recovery), NotFromSnapshot> {
     let passed_over = |why: &dyn std::fmt::Display| NotFromSnapshot::PassedOver(why.to_string());
     let begins = files.iter().position(|file| file.sealed.first == size);

@@ -11,7 +11,8 @@
 
 use faramesh_proto::frame::{self, Broken, SIGNER_BYTES_MAX};
 use faramesh_proto::v1::{
-    Adopt, Advance, Durable, SignerHello, SignerReply, SignerRequest, signer_reply, signer_request,
+    self, Adopt, Advance, Durable, NextEpoch, SignerHello, SignerReply, SignerRequest, SwitchEpoch,
+    signer_reply, signer_request,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fmt::Debug;
@@ -33,6 +34,17 @@ pub struct SignerHead {
     /// The journal's origin, as the signer names it.
     pub origin: String,
     /// Its Ed25519 public key.
+    pub public_key: [u8; 32],
+    /// The key that signs beside it.
+    pub epoch: EpochKey,
+}
+
+/// The key of an epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EpochKey {
+    /// The epoch.
+    pub number: u64,
+    /// The Ed25519 public key.
     pub public_key: [u8; 32],
 }
 
@@ -197,6 +209,41 @@ impl SignerClient {
         }
     }
 
+    /// Asks for the next epoch's key, which is on the signer's disk then. Asked again, it is the same one.
+    ///
+    /// # Errors
+    /// Any [`SignerFault`].
+    pub fn next_epoch(&mut self) -> Result<EpochKey, SignerFault> {
+        self.settle()?;
+        self.send(signer_request::Kind::NextEpoch(NextEpoch {}))?;
+        match self.receive()? {
+            signer_reply::Kind::EpochKey(key) => epoch_key(&key),
+            other => Err(unasked(&other)),
+        }
+    }
+
+    /// Says that the record which names this key is on disk under a note of the key before. When it is answered, the key
+    /// before is erased.
+    ///
+    /// # Errors
+    /// Any [`SignerFault`].
+    pub fn switch_epoch(&mut self, key: &EpochKey) -> Result<(), SignerFault> {
+        self.settle()?;
+        self.send(signer_request::Kind::SwitchEpoch(SwitchEpoch {
+            number: key.number,
+            public_key: key.public_key.to_vec(),
+        }))?;
+        let head = self.head()?;
+        if head.epoch == *key {
+            Ok(())
+        } else {
+            Err(SignerFault::Nonsense(format!(
+                "it is in epoch {} after a switch to {}",
+                head.epoch.number, key.number
+            )))
+        }
+    }
+
     /// Whether the other end has closed, without waiting: looked at while there is nothing to sign.
     #[must_use]
     pub fn is_gone(&self) -> bool {
@@ -208,11 +255,9 @@ impl SignerClient {
             signer_reply::Kind::Head(head) => head,
             other => return Err(unasked(&other)),
         };
-        let exact = |bytes: &[u8], what: &str| {
-            <[u8; 32]>::try_from(bytes)
-                .map_err(|_| SignerFault::Nonsense(format!("a {what} of {} bytes", bytes.len())))
-        };
+        let epoch = head.epoch.unwrap_or_default();
         Ok(SignerHead {
+            epoch: epoch_key(&epoch)?,
             size: head.size,
             root: exact(&head.root, "root")?,
             origin: head.origin,
@@ -237,6 +282,18 @@ impl SignerClient {
     }
 }
 
+fn epoch_key(key: &v1::EpochKey) -> Result<EpochKey, SignerFault> {
+    Ok(EpochKey {
+        number: key.number,
+        public_key: exact(&key.public_key, "public key")?,
+    })
+}
+
+fn exact(bytes: &[u8], what: &str) -> Result<[u8; 32], SignerFault> {
+    <[u8; 32]>::try_from(bytes)
+        .map_err(|_| SignerFault::Nonsense(format!("a {what} of {} bytes", bytes.len())))
+}
+
 fn fault(broken: Broken) -> SignerFault {
     match broken {
         Broken::Closed | Broken::Io(_) => SignerFault::Gone(broken.to_string()),
@@ -249,6 +306,7 @@ fn unasked(kind: &signer_reply::Kind) -> SignerFault {
         signer_reply::Kind::Head(_) => "a head",
         signer_reply::Kind::Note(_) => "a note",
         signer_reply::Kind::Refusal(_) => "a refusal",
+        signer_reply::Kind::EpochKey(_) => "an epoch's key",
     };
     SignerFault::Nonsense(what.into())
 }

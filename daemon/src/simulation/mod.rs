@@ -30,7 +30,7 @@ use crate::sequencer::{Event, Salts, Sequencer, Served};
 use disk::{Disk, Unsynced};
 use faramesh_core::call;
 use faramesh_core::checkpoint::{
-    ArtifactStatement, Checkpoint, KeyName, Manifest, PublicKey, Statement, hex,
+    ArtifactStatement, Checkpoint, KeyName, LogKey, Manifest, PublicKey, Statement, hex,
 };
 use faramesh_core::decision::Effect;
 use faramesh_core::frame::{self, Frame, Frames, Item};
@@ -68,7 +68,7 @@ const MEMORY: &str = "/dev/shm";
 struct Machine {
     _dir: TempDir,
     config: Config,
-    key: PublicKey,
+    key: LogKey,
     policy_key: ed25519_dalek::SigningKey,
     steps: Steps,
     disk: Disk,
@@ -151,7 +151,7 @@ impl Machine {
             daemon: None,
             _dir: dir,
         };
-        std::fs::write(&machine.config.log_pub, machine.key.vkey()).unwrap();
+        std::fs::write(&machine.config.log_pub, machine.key.to_string()).unwrap();
         std::fs::write(&machine.config.policy_pub, machine.policy_pub().vkey()).unwrap();
         let mut machine = machine;
         machine.apply();
@@ -562,7 +562,7 @@ impl Machine {
                 checkpoint: parts.note.to_string(),
                 args_salt: decided.args_salt,
             };
-            receipt.verify(&self.key).unwrap();
+            receipt.verify(self.key.origin()).unwrap();
             self.twin.answered += 1;
             if decided.effect == Effect::Permit {
                 self.twin.permits.push(parts.seq);
@@ -625,6 +625,7 @@ impl Machine {
         assert_eq!(report.signed, found.len() as u64);
         let last = self
             .key
+            .origin()
             .open::<Checkpoint>(report.last_note.unwrap().as_bytes());
         let leaves: Vec<Hash> = found.iter().map(|record| leaf_hash(record)).collect();
         assert_eq!(
@@ -768,7 +769,7 @@ fn policy(number: u64) -> Artifact {
     }
 }
 
-fn config(path: &Path, key: &PublicKey) -> Config {
+fn config(path: &Path, key: &LogKey) -> Config {
     let uid = rustix::process::getuid().as_raw();
     let at = |name: &str| -> PathBuf { path.join(name) };
     Config {

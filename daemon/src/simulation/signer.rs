@@ -2,12 +2,12 @@
 
 use super::steps::{Killed, Step, Steps};
 use crate::journal::signer_client::Line;
-use faramesh_core::checkpoint::PublicKey;
+use faramesh_core::checkpoint::LogKey;
 use faramesh_proto::frame::{PREFIX_BYTES, SIGNER_BYTES_MAX, decode, encode, length};
 use faramesh_proto::v1::{SignerRequest, signer_request};
 use faramesh_signer::log::Log;
 use faramesh_signer::serve::answer;
-use faramesh_signer::store::{self, Store};
+use faramesh_signer::store::{self, Keep as _, Store};
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -37,7 +37,7 @@ pub(super) struct Signer {
 
 impl Signer {
     /// A signer of `stack` that has signed nothing.
-    pub(super) fn new(dir: &Path, stack: &str, steps: Steps) -> (Signer, PublicKey) {
+    pub(super) fn new(dir: &Path, stack: &str, steps: Steps) -> (Signer, LogKey) {
         let key = store::init(dir, stack).unwrap();
         let host = Host {
             dir: dir.to_path_buf(),
@@ -177,13 +177,15 @@ impl Wire {
             Some(signer_request::Kind::Adopt(_)) => "adopt",
             Some(signer_request::Kind::Advance(_)) => "advance",
             Some(signer_request::Kind::Durable(_)) => "durable",
+            Some(signer_request::Kind::NextEpoch(_)) => "next epoch",
+            Some(signer_request::Kind::SwitchEpoch(_)) => "switch epoch",
             _ => "other",
         });
         let (signer, outbox) = (self.signer.clone(), &mut self.outbox);
         let work = || {
             let mut host = signer.lock();
-            let (_, log) = host.running.as_mut().unwrap();
-            let reply = answer(log, request);
+            let (store, log) = host.running.as_mut().unwrap();
+            let reply = answer(log, store, request).unwrap();
             outbox.extend(encode(&reply, SIGNER_BYTES_MAX).unwrap());
         };
         signer.steps.take(step, work, |_| {})

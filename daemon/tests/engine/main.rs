@@ -8,6 +8,7 @@
 mod activation;
 mod around;
 mod durability;
+mod epochs;
 mod erasure;
 mod order;
 mod retention;

@@ -2,7 +2,7 @@
 
 use faramesh_core::call;
 use faramesh_core::checkpoint::{
-    ArtifactStatement, Checkpoint, KeyName, Manifest, PublicKey, Statement, hex,
+    ArtifactStatement, Checkpoint, KeyName, LogKey, Manifest, PublicKey, Statement, compose, hex,
 };
 use faramesh_core::decision::Effect;
 use faramesh_core::identity::{Attested, Caller, attest};
@@ -18,7 +18,7 @@ use faramesh_daemon::journal::segment::{Disk, JournalDir, SegmentFile};
 use faramesh_daemon::journal::signer_client::SignerClient;
 use faramesh_proto::frame::{SIGNER_BYTES_MAX, read, write};
 use faramesh_proto::v1::{
-    SignerHead, SignerRefusal, SignerReply, SignerRequest, signer_reply, signer_request,
+    EpochKey, SignerHead, SignerRefusal, SignerReply, SignerRequest, signer_reply, signer_request,
 };
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -59,7 +59,9 @@ impl World {
         for sub in ["journal", "policy/artifacts", "policy/manifests", "run"] {
             std::fs::create_dir_all(path.join(sub)).unwrap();
         }
-        std::fs::write(path.join("log.pub"), log_key.public.vkey()).unwrap();
+        let genesis = epoch_key(log_key.public.name(), 1).public;
+        let pinned = LogKey::new(log_key.public.clone(), genesis).unwrap();
+        std::fs::write(path.join("log.pub"), pinned.to_string()).unwrap();
         std::fs::write(path.join("policy.pub"), policy_key.public.vkey()).unwrap();
         let uid = rustix::process::getuid().as_raw();
         let config = Config {
@@ -88,7 +90,7 @@ impl World {
             }],
         };
         let world = World {
-            signer: Signer::start(&config.signer_socket, log_key),
+            signer: Signer::start(&config.signer_socket, log_key, pinned),
             disk: FaultyDisk::new(&config.journal_dir),
             clock: Arc::new(SetClock::at(NOON)),
             _dir: dir,
@@ -149,7 +151,7 @@ impl World {
             &self.config.journal_dir,
             &*self.disk.process(),
             self.config.segment_bytes,
-            &self.log_key(),
+            &self.signer.pinned,
             signer,
         )
     }
@@ -276,6 +278,12 @@ impl Key {
     }
 }
 
+/// The key of an epoch of that origin.
+fn epoch_key(origin: &KeyName, number: u64) -> Key {
+    let seed = u8::try_from(number).unwrap() + 100;
+    Key::of(seed, |_| KeyName::epoch(origin, number).unwrap())
+}
+
 /// How the signer behaves from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mood {
@@ -288,6 +296,10 @@ pub(crate) enum Mood {
     LeavesAfterTheNote,
     /// Signs a tree that nobody asked for.
     SignsAnotherTree,
+    /// Closes the connection instead of answering `SwitchEpoch`.
+    LeavesBeforeTheSwitch,
+    /// Signs with the origin key alone.
+    SignsOnce,
     /// Closes the connection at once.
     Gone,
 }
@@ -295,6 +307,8 @@ pub(crate) enum Mood {
 /// A signer on a thread: the protocol as DESIGN has it, and moods.
 pub(crate) struct Signer {
     pub(crate) public: PublicKey,
+    /// What is pinned of its log.
+    pub(crate) pinned: LogKey,
     state: Arc<Mutex<SignerState>>,
 }
 
@@ -303,22 +317,26 @@ struct SignerState {
     confirmed: Frontier,
     unconfirmed: Option<Frontier>,
     connection: Option<UnixStream>,
+    /// The epoch whose key signs.
+    epoch: u64,
     /// Which connection is served: what still comes from one before is not answered, as in the real one.
     serving: u64,
 }
 
 impl Signer {
-    fn start(path: &Path, key: Key) -> Signer {
+    fn start(path: &Path, key: Key, pinned: LogKey) -> Signer {
         let listener = UnixListener::bind(path).unwrap();
         let state = Arc::new(Mutex::new(SignerState {
             mood: Mood::Honest,
             confirmed: Frontier::new(),
             unconfirmed: None,
             connection: None,
+            epoch: 1,
             serving: 0,
         }));
         let signer = Signer {
             public: key.public.clone(),
+            pinned,
             state: Arc::clone(&state),
         };
         let key = Arc::new(key);
@@ -352,6 +370,16 @@ impl Signer {
 
     pub(crate) fn confirmed(&self) -> u64 {
         self.state.lock().unwrap().confirmed.size()
+    }
+
+    /// The epoch whose key signs.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.state.lock().unwrap().epoch
+    }
+
+    /// A signer that was put back from a copy of that epoch.
+    pub(crate) fn go_to_epoch(&self, epoch: u64) {
+        self.state.lock().unwrap().epoch = epoch;
     }
 
     /// The signer's disk is older than it was: it persists its head up to a second late.
@@ -399,6 +427,22 @@ fn answer(
             assert_eq!(durable.size, unconfirmed.size());
             state.confirmed = unconfirmed;
         }
+        signer_request::Kind::NextEpoch(_) => {
+            let number = state.epoch + 1;
+            let next = epoch_key(key.public.name(), number);
+            return Some(signer_reply::Kind::EpochKey(EpochKey {
+                number,
+                public_key: next.public.as_bytes().to_vec(),
+            }));
+        }
+        signer_request::Kind::SwitchEpoch(_) if mood == Mood::LeavesBeforeTheSwitch => return None,
+        signer_request::Kind::SwitchEpoch(switch) => {
+            assert!(state.unconfirmed.is_none(), "no head is unconfirmed");
+            assert_eq!(switch.number, state.epoch + 1);
+            let next = epoch_key(key.public.name(), switch.number);
+            assert_eq!(switch.public_key, next.public.as_bytes());
+            state.epoch = switch.number;
+        }
         signer_request::Kind::Advance(advance) => {
             assert_eq!(advance.from_size, state.confirmed.size());
             assert!(
@@ -413,12 +457,17 @@ fn answer(
                     return Some(signer_reply::Kind::Refusal(SignerRefusal { message }));
                 }
                 Mood::SignsAnotherTree => frontier.push([9; 32]).unwrap(),
-                Mood::Honest | Mood::LeavesAfterTheNote => {}
+                _ => {}
             }
-            let note = key.seal(&Checkpoint {
+            let checkpoint = Checkpoint {
                 origin: key.public.name().clone(),
                 head: head(&frontier),
-            });
+            };
+            let epoch = epoch_key(key.public.name(), state.epoch);
+            let note = match mood {
+                Mood::SignsOnce => key.seal(&checkpoint),
+                _ => seal_by_both(&checkpoint, key, &epoch),
+            };
             state.unconfirmed = Some(frontier);
             return Some(signer_reply::Kind::Note(note));
         }
@@ -429,7 +478,25 @@ fn answer(
         root: root.to_vec(),
         origin: key.public.name().to_string(),
         public_key: key.public.as_bytes().to_vec(),
+        epoch: Some(EpochKey {
+            number: state.epoch,
+            public_key: epoch_key(key.public.name(), state.epoch)
+                .public
+                .as_bytes()
+                .to_vec(),
+        }),
     }))
+}
+
+fn seal_by_both(checkpoint: &Checkpoint, origin: &Key, epoch: &Key) -> String {
+    use ed25519_dalek::Signer as _;
+    compose(
+        checkpoint,
+        &[
+            (&origin.public, &|text| origin.secret.sign(text).to_bytes()),
+            (&epoch.public, &|text| epoch.secret.sign(text).to_bytes()),
+        ],
+    )
 }
 
 fn extended(frontier: &Frontier, leaves: &[u8]) -> Frontier {

@@ -32,7 +32,7 @@ class NotVerified(Exception):
 
 @dataclass(frozen=True)
 class Origin:
-    """The pinned public key of a stack's log: the line in its `log.pub`."""
+    """The pinned public key of a stack's log: the first line of its `log.pub`."""
 
     name: str
     key: bytes
@@ -56,8 +56,9 @@ class Origin:
 
     @classmethod
     def read(cls, path: "str | pathlib.Path") -> "Origin":
-        """From a `log.pub` file."""
-        return cls.parse(pathlib.Path(path).read_text("utf-8"))
+        """From a `log.pub` file: its first line. The second, the key of the log's first epoch, is for auditors of whole journals."""
+        first, _, _ = pathlib.Path(path).read_text("utf-8").partition("\n")
+        return cls.parse(first)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ use crate::stack;
 use crate::supervise;
 use crate::sys::{self, Birth};
 use crate::untrusted::Untrusted;
-use faramesh_core::checkpoint::{PublicKey, hex, unhex};
+use faramesh_core::checkpoint::{LogKey, hex, unhex};
 use faramesh_core::record::Gap;
 use faramesh_core::recover::{Halt, Salvage, Segment, Walk};
 use faramesh_core::state::{Point, Snapshot};
@@ -69,7 +69,7 @@ pub fn run(global: &Global, args: &AbandonArgs, output: &Output) -> Result<u8, F
             "only root may give up records of an enforced stack",
         ));
     }
-    let key = sign::public_key(&layout.log_pub())?.ok_or_else(|| {
+    let key = sign::log_key(&layout.log_pub())?.ok_or_else(|| {
         Failure::configuration(format!("there is no `{}`", layout.log_pub().display()))
     })?;
     let _lock = Lock::take(layout.journal()).map_err(|error| {
@@ -139,7 +139,7 @@ impl Loss {
 fn salvage(
     layout: &Layout,
     files: &[SegmentFile],
-    key: &PublicKey,
+    key: &LogKey,
     output: &Output,
 ) -> Result<Salvage, Failure> {
     let changed = |halt: Halt| {

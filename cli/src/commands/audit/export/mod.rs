@@ -180,7 +180,7 @@ pub fn run(global: &Global, args: &ExportArgs, output: &Output) -> Result<u8, Fa
 fn subject(global: &Global, args: &ExportArgs) -> Result<(PathBuf, Option<PublicKey>), Failure> {
     let given = match &args.key {
         Some(file) => Some(
-            sign::public_key(file)?
+            sign::origin_key(file)?
                 .ok_or_else(|| Failure::data(format!("there is no key `{}`", file.display())))?,
         ),
         None => None,
@@ -191,7 +191,7 @@ fn subject(global: &Global, args: &ExportArgs) -> Result<(PathBuf, Option<Public
     let layout = stack::applied(global)?;
     let key = match given {
         Some(key) => Some(key),
-        None => sign::public_key(&layout.log_pub())?,
+        None => sign::origin_key(&layout.log_pub())?,
     };
     Ok((layout.journal().to_owned(), key))
 }
