@@ -139,10 +139,12 @@ fn a_copy_of_the_running_journal_holds_and_an_older_one_is_refused_beside_the_si
             "--format",
             "json",
             "--key",
+            key.to_str().unwrap(),
+            copy.to_str().unwrap(),
         ];
-        let mut verify = world.command(&args);
-        let output = verify.arg(&key).arg(copy).output().unwrap();
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let output = world.faramesh(&args);
+        let report: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
         // A write that was under way is a torn tail: everything before it holds.
         assert!(matches!(output.status.code(), Some(0 | 2)), "{report}");
         assert!(report["signed"].as_u64().unwrap() > 0, "{report}");

@@ -42,6 +42,7 @@ fn verified(world: &World, key: &Path, bundle: &Path) -> i32 {
 #[test]
 fn a_live_journal_proves_its_records_and_its_growth_to_two_verifiers() {
     let mut world = World::tuned(&development_policy(), &[("segment_bytes", 64 * 1024)]);
+    world.start();
     let key = world.dir.join("pinned.pub");
     fs::copy(world.state("etc").join("log.pub"), &key).unwrap();
     let prove = |world: &World, args: &[&str], name: &str| {
@@ -126,7 +127,7 @@ fn a_live_journal_proves_its_records_and_its_growth_to_two_verifiers() {
         }),
         (
             "no signature",
-            whole.rsplit_once("\u{2014}").unwrap().0.to_owned(),
+            whole.split_once("\u{2014}").unwrap().0.to_owned(),
         ),
         (
             "another form",
