@@ -190,7 +190,7 @@ fn explain_prints_the_page_of_a_number_with_an_example() {
 }
 
 #[test]
-fn explain_names_the_nearest_number_and_where_records_are_shown() {
+fn explain_names_the_nearest_number_and_a_record_needs_a_journal() {
     faramesh(&["explain", "E103"])
         .exits(64)
         .says(&["did you mean `E0103`"]);
@@ -198,8 +198,8 @@ fn explain_names_the_nearest_number_and_where_records_are_shown() {
         .exits(64)
         .says(&["\\u{1b}", "--list"]);
     faramesh(&["explain", "17"])
-        .exits(64)
-        .says(&["audit show 17"]);
+        .exits(69)
+        .says(&["no policy", "faramesh apply"]);
 }
 
 #[test]

@@ -344,7 +344,9 @@ fn verify_holds_breaks_and_cannot_tell() {
         .faramesh(&["audit", "verify", "--from-start"])
         .exits(1)
         .says(&["BROKEN", "record", "at byte"]);
-    world.faramesh(&with_head).exits(1);
+    world
+        .faramesh(&[&with_head[..], &["--from-start"]].concat())
+        .exits(1);
 }
 
 #[test]
