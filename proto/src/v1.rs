@@ -772,7 +772,7 @@ pub struct AttestReply {
     #[prost(string, repeated, tag = "5")]
     pub witnesses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct EraseRequest {
     /// Of records that are durable; rising, at most 4,096.
     #[prost(message, repeated, tag = "1")]

@@ -11,7 +11,8 @@
 //!
 //! A wall clock that jumps ahead makes everything old at once. So a removal takes at most a tenth ([`SHARE`]) of the
 //! segments, and the next comes a day ([`PAUSE_MS`]) later on the boot clock, which nobody sets: whoever reads `clock_step` and `removal` records, or
-//! `status`, has days to put the clock right. The first waits until the host has run for [`SETTLED_MS`], in which time servers are asked.
+//! `status`, has days to put the clock right. A run that finds that another one removed something waits its own day: what is
+//! started more often than that keeps more. The first waits until the host has run for [`SETTLED_MS`], in which time servers are asked.
 #![forbid(unsafe_code)]
 
 use super::leaves::Segment;
@@ -52,6 +53,10 @@ pub(super) fn make(context: &Context<'_>, memory: &mut Memory) -> Result<(), Fai
         (engine.artifact().runtime.wal_retention_ms(), engine.now())
     };
     unlink(context, memory.removed)?;
+    if memory.removed > 0 {
+        // When an earlier run removed something is not known: it may have been a moment ago.
+        memory.last_boot_ms.get_or_insert(now.boot_ms);
+    }
     let ready = match memory.last_boot_ms {
         None => now.boot_ms >= SETTLED_MS,
         Some(last) => now.boot_ms >= last.saturating_add(PAUSE_MS),

@@ -5,6 +5,12 @@ use faramesh_core::checkpoint::EpochKeys;
 use faramesh_core::frame::{Frame, Frames, Item};
 use faramesh_core::record;
 
+fn run<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_all().build().unwrap();
+    runtime.block_on(work)
+}
+
 /// The epochs that the notes of the journal are by, in order. Fails where one is not by the keys that are due.
 fn epochs_of_notes(world: &World) -> Vec<u64> {
     let mut names: Vec<_> = std::fs::read_dir(&world.config.journal_dir)
@@ -54,19 +60,22 @@ async fn exactly_the_notes_behind_the_one_that_covers_the_record_are_by_the_new_
     }
 }
 
-#[tokio::test]
-async fn a_signer_that_was_killed_before_the_switch_is_told_at_the_next_start() {
+#[test]
+fn a_signer_that_was_killed_before_the_switch_is_told_at_the_next_start() {
     let world = World::new();
-    let engine = world.start().await;
-    world.signer.set(Mood::LeavesBeforeTheSwitch);
-    engine.new_epoch().await.unwrap();
-    engine.fatal().await;
-    assert_eq!(world.signer.epoch(), 1);
-    drop(engine);
+    run(async {
+        let engine = world.start().await;
+        world.signer.set(Mood::LeavesBeforeTheSwitch);
+        engine.new_epoch().await.unwrap();
+        engine.fatal().await;
+        assert_eq!(world.signer.epoch(), 1);
+    });
     world.signer.set(Mood::Honest);
-    let engine = world.start().await;
-    assert_eq!(world.signer.epoch(), 2);
-    engine.drain("test").await;
+    run(async {
+        let engine = world.start().await;
+        assert_eq!(world.signer.epoch(), 2);
+        engine.drain("test").await;
+    });
     assert_eq!(epochs_of_notes(&world).last(), Some(&2));
 }
 
