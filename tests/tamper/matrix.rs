@@ -784,7 +784,17 @@ fn a_detail_that_an_erasure_names_may_be_gone_and_no_other() {
 
 #[test]
 fn a_record_of_what_is_yet_to_come_is_found_in_the_journal_alone() {
-    let forward: [(LogEvent, Fault); 3] = [
+    let forward: [(LogEvent, Fault); 4] = [
+        (
+            LogEvent::Gap(Gap {
+                confirmed: 60,
+                root: [0; 32],
+                kept: 50,
+                uid: 0,
+                reason: String::new(),
+            }),
+            Fault::Gap,
+        ),
         (
             LogEvent::Erasure(Erasure {
                 spans: vec![(50, 60)],

@@ -661,7 +661,9 @@ class Journal:
             for erased in [number for number in self.erased if span["first"] <= number <= span["last"]]:
                 del self.erased[erased]
 
-    def read_gap(self, record, _seq, where):
+    def read_gap(self, record, seq, where):
+        if record["kept"] > seq:
+            raise Bad("records that are yet to come are kept over a gap")
         self.notices.append(f"{where}: an operator gave up records {record['kept']} to {record['confirmed'] - 1}")
 
     def read_attestation(self, record, seq, where):

@@ -627,6 +627,10 @@ impl Verifier {
             LogEvent::Removal(removal) => self.removal(removal, seq),
             LogEvent::Erasure(erasure) => self.erasure(erasure, seq),
             LogEvent::Attestation(attestation) => self.attestation(attestation, seq),
+            LogEvent::Gap(gap) if gap.kept > seq => {
+                let what = format!("record {seq} keeps records over a gap that are yet to come");
+                self.find(Level::Broken, Fault::Gap, what);
+            }
             LogEvent::Gap(gap) => {
                 let what = format!(
                     "an operator (uid {}) gave up records {} to {}, which the signer had confirmed: {}",
@@ -929,10 +933,9 @@ impl State {
     /// A copy with at most so many heads: an attestation lags by minutes.
     pub(super) fn with_heads(&self, max: usize) -> Self {
         let skip = self.heads.len().saturating_sub(max);
-        State {
-            heads: self.heads.iter().skip(skip).copied().collect(),
-            ..self.clone()
-        }
+        let mut copy = self.clone();
+        drop(copy.heads.drain(..skip));
+        copy
     }
 }
 
