@@ -127,6 +127,8 @@ pub struct Verifier {
     /// The first of them that was not compared yet.
     known_next: usize,
     continuation: Option<Continuation>,
+    /// Removals and erasures that no checkpoint covers yet, with their records' numbers.
+    claims: Vec<(u64, LogEvent)>,
 }
 
 impl Verifier {
@@ -194,6 +196,7 @@ impl Verifier {
             known,
             known_next,
             continuation: None,
+            claims: Vec::new(),
         };
         for (size, of) in others {
             verifier.find_other(size, of);
@@ -522,7 +525,22 @@ impl Verifier {
             let text = bytes.get(note.at).unwrap_or_default();
             self.state.told.last_note = Some(String::from_utf8_lossy(text).into_owned());
         }
-        holds && fault.is_none()
+        let in_order = holds && fault.is_none();
+        if in_order {
+            self.believe_claims();
+        }
+        in_order
+    }
+
+    /// What a record says of what is missing counts from the checkpoint on that covers it: anybody can write a record.
+    fn believe_claims(&mut self) {
+        for (seq, event) in std::mem::take(&mut self.claims) {
+            match event {
+                LogEvent::Removal(removal) => self.removal(&removal, seq),
+                LogEvent::Erasure(erasure) => self.erasure(&erasure),
+                _ => {}
+            }
+        }
     }
 
     /// Whether the key of the epoch that a note lies in signed it too. The epoch that a record announced begins behind it.
@@ -624,8 +642,17 @@ impl Verifier {
                     self.find(Level::Broken, Fault::Story, what);
                 }
             }
-            LogEvent::Removal(removal) => self.removal(removal, seq),
-            LogEvent::Erasure(erasure) => self.erasure(erasure, seq),
+            LogEvent::Removal(removal) if removal.to > seq || removal.from > removal.to => {
+                let what = format!("record {seq} removes records that are yet to come");
+                self.find(Level::Broken, Fault::Removal, what);
+            }
+            LogEvent::Erasure(erasure)
+                if erasure.spans.last().is_some_and(|(_, last)| *last >= seq) =>
+            {
+                let what = format!("record {seq} erases records that are yet to come");
+                self.find(Level::Broken, Fault::Erasure, what);
+            }
+            LogEvent::Removal(_) | LogEvent::Erasure(_) => self.claims.push((seq, event.clone())),
             LogEvent::Attestation(attestation) => self.attestation(attestation, seq),
             LogEvent::Gap(gap) if gap.kept > seq => {
                 let what = format!("record {seq} keeps records over a gap that are yet to come");
@@ -646,10 +673,6 @@ impl Verifier {
 
     /// Bodies that are gone are gone because a record says so, with the policy that was in force where the rest begins.
     fn removal(&mut self, removal: &Removal, seq: u64) {
-        if removal.to > seq || removal.from > removal.to {
-            let what = format!("record {seq} removes records that are yet to come");
-            return self.find(Level::Broken, Fault::Removal, what);
-        }
         let Some(missing) = self
             .state
             .missing
@@ -681,11 +704,7 @@ impl Verifier {
     }
 
     /// What an erasure names may be empty from here on and before.
-    fn erasure(&mut self, erasure: &Erasure, seq: u64) {
-        if erasure.spans.last().is_some_and(|(_, last)| *last >= seq) {
-            let what = format!("record {seq} erases records that are yet to come");
-            return self.find(Level::Broken, Fault::Erasure, what);
-        }
+    fn erasure(&mut self, erasure: &Erasure) {
         let is_named = |seq: u64| {
             let index = erasure.spans.partition_point(|(_, last)| *last < seq);
             erasure
