@@ -2,7 +2,7 @@
 //!
 //! A key file is the 32-byte seed of an Ed25519 key: `log.key` the origin's, `epoch-N.key` that of epoch N; beside the
 //! current epoch's there may be the next one's. `log.pub` is what others pin, two lines. `head` is text: a first line with
-//! the format, the origin, the size, the current epoch, the frontier's nodes as hex, the largest subtree first, and after an
+//! the format, a checksum, the origin, the size, the current epoch, the frontier's nodes as hex, the largest subtree first, and after an
 //! empty line the note that signs the head.
 //!
 //! Invariants:
@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use faramesh_core::checkpoint::{
     self, Checkpoint, FIRST_EPOCH, KeyName, LogKey, PublicKey, hex, unhex,
 };
-use faramesh_core::tree::{Frontier, Head};
+use faramesh_core::tree::{self, Frontier, Head};
 use rustix::fs::{
     AtFlags, Dir, FlockOperation, Mode, OFlags, fchown, flock, fstat, mkdir, open, openat,
     renameat, unlinkat,
@@ -42,6 +42,8 @@ const HEAD: &str = "head";
 /// Ends the name of what is being written; nobody reads such a file.
 const NEW: &str = ".new";
 const FORMAT: &str = "faramesh signer head v2";
+/// Before the leaf hash of all lines behind it: of the note's lines only the origin's signature can be checked here.
+const CHECK: &str = "check ";
 /// Without epochs.
 const OLD_FORMAT: &str = "faramesh signer head v1";
 
@@ -334,7 +336,7 @@ fn pinned(dir: &OwnedFd, path: &Path, stack: &str) -> Result<Option<LogKey>, Err
     let Some(text) = read_text(dir, path, PUB, PUB_BYTES_MAX)? else {
         let head = read_text(dir, path, HEAD, HEAD_BYTES_MAX)?.unwrap_or_default();
         let mut lines = head.lines();
-        return match (lines.next(), lines.nth(1)) {
+        return match (lines.next(), lines.nth(2)) {
             (Some(OLD_FORMAT), _) => Err(Error::Old(path.to_owned())),
             (None, _) | (Some(FORMAT), Some("0")) => Ok(None),
             _ => Err(damaged(format!("`{HEAD}` is there and `{PUB}` is not"))),
@@ -479,6 +481,10 @@ fn parse_head(text: &str, public: &PublicKey) -> Result<(u64, Signed), &'static 
     if lines.next() != Some(FORMAT) {
         return Err("is not of this format");
     }
+    // What the checksum says is compared with the whole, below.
+    if lines.next().is_none_or(|line| !line.starts_with(CHECK)) {
+        return Err("has no checksum");
+    }
     if lines.next() != Some(public.name().as_str()) {
         return Err("belongs to another key or stack");
     }
@@ -529,11 +535,13 @@ fn head_text(public: &PublicKey, epoch: u64, signed: &Signed) -> String {
         .map(|node| format!("{}\n", hex(node)))
         .collect();
     let note = signed.note.as_deref().unwrap_or_default();
-    format!(
-        "{FORMAT}\n{}\n{}\nepoch {epoch}\n{nodes}\n{note}",
+    let body = format!(
+        "{}\n{}\nepoch {epoch}\n{nodes}\n{note}",
         public.name(),
         signed.frontier.size()
-    )
+    );
+    let check = hex(&tree::leaf_hash(body.as_bytes()));
+    format!("{FORMAT}\n{CHECK}{check}\n{body}")
 }
 
 /// Gives a file this content, durably: after a crash it has the old one or this one.

@@ -121,7 +121,7 @@ impl World {
     }
 
     fn persisted_epoch(&self) -> String {
-        self.head_file().lines().nth(3).unwrap().to_owned()
+        self.head_file().lines().nth(4).unwrap().to_owned()
     }
 
     /// Key files of epochs, sorted.
@@ -134,7 +134,7 @@ impl World {
     }
 
     fn persisted_size(&self) -> u64 {
-        self.head_file().lines().nth(2).unwrap().parse().unwrap()
+        self.head_file().lines().nth(3).unwrap().parse().unwrap()
     }
 
     fn wait_until_persisted(&self, size: u64) {
