@@ -70,7 +70,7 @@ fn every_permit_that_was_answered_is_there_when_the_signer_is_killed_amid_calls(
 /// The parent starts both again, and each time the signer goes in another phase of the daemon's start.
 #[test]
 fn a_signer_that_is_killed_while_the_daemon_starts_is_followed_by_one_beside_which_it_serves() {
-    let mut world = World::development(&development_policy());
+    let world = World::development(&development_policy());
     let permits = permits_until_it_breaks(&world, 20, |world| world.kill(world.daemon_pid()));
     let mut gone = 0;
     for _ in 0..3 {
